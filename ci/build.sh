@@ -1,0 +1,95 @@
+#!/bin/bash
+# Configure and build one kernel: ci/build.sh NAME FRAGMENT...
+# The result is build/NAME/arch/x86/boot/bzImage, made from build/linux or the
+# tree that PHYR_TREE names. The fragments are files of kernel-config/, merged
+# onto allnoconfig.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+(($# >= 2)) || die "usage: ci/build.sh NAME FRAGMENT...: nothing to build"
+name=$1
+shift
+out=$build/$name
+tree=${PHYR_TREE:-$linux}
+log=$logs/build-$name.log
+mkdir -p "$out" "$logs"
+lock_build
+
+# The same source gives the same image, whoever builds it, where and when. This
+# is also what lets ccache serve a clone in another directory.
+# A LOCALVERSION, even an empty one, keeps the state of git out of uname -r.
+export KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_VERSION=1
+export KBUILD_BUILD_USER=phyr KBUILD_BUILD_HOST=phyr
+export CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1
+
+# kbuild COMMAND-LINE...: make in the tree, objects in $out.
+kbuild() {
+	make -C "$tree" O="$out" ARCH=x86 LOCALVERSION=-phyr \
+		CC="ccache gcc" -j"$jobs" "$@" </dev/null
+}
+
+# lost FRAGMENT-FILE CONFIG: the requested options that are not in CONFIG, which
+# says "# CONFIG_X is not set" or nothing at all for an option that is off.
+lost() {
+	local line
+	while read -r line; do
+		case $line in
+		CONFIG_*=n) ! grep -q "^${line%n}" "$2" ;;
+		CONFIG_*) grep -qxF -- "$line" "$2" ;;
+		*) continue ;;
+		esac || printf '%s ' "$line"
+	done <"$1"
+}
+
+# Always configured anew, because a patch can change any Kconfig file; but
+# .config is only replaced by a different one, so that make sees no change.
+configure() {
+	local fragment missing new=$out/.config.new
+	for fragment in "$@"; do
+		[[ -f $top/kernel-config/$fragment ]] ||
+			die "no kernel-config/$fragment: name a fragment that exists"
+		cat "$top/kernel-config/$fragment"
+	done >"$out/fragments"
+	# Before the first patch there is nothing of the series to switch on.
+	[[ -n $(lgit rev-list --max-count=1 --skip=1 HEAD) ]] ||
+		sed -i '/^CONFIG_\(PHYR\|BLK_MQ_DMA\)_KUNIT_TEST/d' "$out/fragments"
+	run_logged "$log" kbuild KCONFIG_CONFIG="$new" KCONFIG_ALLCONFIG="$out/fragments" allnoconfig ||
+		die "cannot configure build/$name: see $(rel "$log")"
+	missing=$(lost "$out/fragments" "$new")
+	[[ -z $missing ]] ||
+		die "kernel-config ($*): the kernel did not take ${missing% }: fix the name or add what it depends on"
+	cmp -s "$new" "$out/.config" || mv "$new" "$out/.config"
+	rm -f "$new"
+}
+
+# What is left to compile, from a dry run of make itself.
+count() {
+	kbuild -n -k bzImage 2>/dev/null | grep -cE "echo '  (CC|AS) +" || true
+}
+
+# Turns make's output into "i/n files built": on a terminal one line that is
+# overwritten, else a line now and then. The dry run behind n cannot know what
+# turns out to be unchanged, so the last line only says how many it was.
+progress() {
+	local n=$1 i=0 every=15 end=$'\n' clear='' line next
+	[[ ! -t 1 ]] || { every=1 end=$'\r' clear=$'\e[K'; }
+	next=$((SECONDS + every))
+	while IFS= read -r line; do
+		[[ $line == "  CC "* || $line == "  AS "* ]] || continue
+		i=$((i + 1))
+		((SECONDS >= next)) || continue
+		printf '  %d/%d files built%s' "$i" "$n" "$end"
+		next=$((SECONDS + every))
+	done
+	printf '%s  %d files built\n' "$clear" "$i"
+}
+
+configure "$@"
+run_logged "$log" kbuild prepare ||
+	die "cannot prepare build/$name: see $(rel "$log")"
+n=$(count)
+if ! kbuild bzImage 2>&1 | tee "$log" | progress "$n"; then
+	grep -nE 'error:|\*\*\*|undefined reference' "$log" | head -n 20 >&2 || true
+	die "build/$name does not build: see $(rel "$log") and fix the first error in it"
+fi
+[[ -s $out/arch/x86/boot/bzImage ]] ||
+	die "build/$name has no bzImage although make succeeded: see $(rel "$log")"

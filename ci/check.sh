@@ -1,0 +1,207 @@
+#!/usr/bin/env bash
+# Checks the series and the scripts without booting anything. Speaks KTAP, on
+# stdout and in build/log/ktap/check.ktap; details are lines that start with #.
+
+# shellcheck source=ci/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+result=$ktap/check.ktap
+scratch=$build/tmp/check
+objects=$build/check
+output=$scratch/output
+tests=0
+failures=0
+
+trap 'rm -rf "$scratch"' EXIT
+
+report() {
+	say "$*" | tee -a "$result"
+}
+
+# ok_if NAME COMMAND...: one test; what a failing command says is shown.
+ok_if() {
+	local name=$1 status
+	shift
+	tests=$((tests + 1))
+	# A shell of its own, which stops at its first error: with ||, it would not.
+	set +e
+	(
+		set -e
+		"$@"
+	) >"$output" 2>&1 </dev/null
+	status=$?
+	set -e
+	if ((status == 0)); then
+		report "ok $tests $name"
+	elif ((status == 4)); then
+		report "ok $tests $name # SKIP $(head -n 1 "$output")"
+	else
+		failures=$((failures + 1))
+		head -n 40 "$output" | sed 's/^/# /' | tee -a "$result"
+		report "not ok $tests $name"
+	fi
+}
+
+# From inside a check: not possible here, and why.
+skip() {
+	say "$*"
+	exit 4
+}
+
+series_is_complete() {
+	diff <(series_patches) <(patch_files) ||
+		die "series and patches/ differ: list every patch once, in the order of its number"
+}
+
+no_signed_off_by() {
+	! grep -liE '^signed-off-by:' "$top"/patches/*.patch ||
+		die "Signed-off-by in these: whoever submits the patch adds it"
+}
+
+# Without sign-offs: they are not kept here. FILE_PATH_CHANGES asks whether
+# MAINTAINERS covers new files without looking: have_maintainers does look.
+checkpatch() {
+	cd "$linux"
+	perl scripts/checkpatch.pl --strict --no-signoff --terse --no-summary --show-types \
+		--ignore FILE_PATH_CHANGES --color=never "$top/patches/$1"
+}
+
+# Each file that the series adds belongs to an entry that names a person.
+have_maintainers() {
+	local f missing=0
+	cd "$linux"
+	while read -r f; do
+		perl scripts/get_maintainer.pl --no-git --no-git-fallback --no-l --no-r --no-n \
+			--pattern-depth=2 -f "$f" | grep -q @ && continue
+		say "no maintainer: $f"
+		missing=1
+	done < <(lgit diff --no-renames --diff-filter=A --name-only "$base..HEAD")
+	return "$missing"
+}
+
+shell_scripts() {
+	local scripts=("$top"/ci/*.sh "$top/.ci/run" "$top/.quiltrc") s
+	[[ ! -f $top/ci/guest-init ]] || scripts+=("$top/ci/guest-init")
+	for s in "$top"/selftests/*.sh; do
+		[[ ! -f $s ]] || scripts+=("$s")
+	done
+	cd "$top"
+	shellcheck -x -P "SCRIPTDIR:$linux/tools/testing/selftests/kselftest" -f gcc "${scripts[@]}"
+}
+
+# The files of the series: as they are in the commit $1.
+files_of() {
+	local f
+	mkdir -p "$2"
+	lgit diff --no-renames --name-only "$base..HEAD" | while read -r f; do
+		! lgit cat-file -e "$1:$f" 2>/dev/null || say "$f"
+	done >"$2.list"
+	[[ ! -s $2.list ]] || xargs -d '\n' git -C "$linux" archive "$1" -- <"$2.list" | tar -x -C "$2"
+}
+
+same() {
+	find "$1" "$2" -mindepth 1 -type d -empty -delete
+	diff -r -x .pc "$1" "$2" || die "$3"
+}
+
+# On copies of just the files that the series touches.
+quilt_works() {
+	local tree=$scratch/quilt
+	mkdir -p "$tree"
+	files_of "$base" "$scratch/before"
+	files_of HEAD "$scratch/after"
+	cp -a "$scratch/before/." "$tree"
+	cd "$tree"
+	quilt --quiltrc "$top/.quiltrc" push -a
+	same "$tree" "$scratch/after" "quilt push -a does not give what the branch has"
+	quilt --quiltrc "$top/.quiltrc" pop -a
+	same "$tree" "$scratch/before" "quilt pop -a does not give the base back"
+}
+
+# The .c and .h files that the series adds.
+added() {
+	lgit diff --no-renames --diff-filter=A --name-only "$base..HEAD" -- '*.[ch]' ":!$selftests_dir"
+}
+
+touched() {
+	lgit diff --no-renames --diff-filter=AM --name-only "$base..HEAD" -- "$@" ":!$selftests_dir"
+}
+
+kernel_doc() {
+	cd "$linux"
+	./scripts/kernel-doc -none -Wall -Werror "$1"
+}
+
+# A build directory for W=1 and sparse alone: other flags in build/guest would
+# have the kernel there built anew.
+configure_objects() {
+	local name
+	mkdir -p "$objects"
+	for name in guest intel-iommu kunit debug; do
+		cat "$top/kernel-config/$name"
+	done >"$objects/fragments"
+	kmake KCONFIG_CONFIG="$objects/.config.new" KCONFIG_ALLCONFIG="$objects/fragments" allnoconfig
+	cmp -s "$objects/.config.new" "$objects/.config" || mv "$objects/.config.new" "$objects/.config"
+	rm -f "$objects/.config.new"
+	kmake -j"$jobs" prepare
+}
+
+kmake() {
+	make -C "$linux" O="$objects" ARCH=x86 CC="ccache gcc" W=1 "$@"
+}
+
+# Debian 12 and 13 have sparse 0.6.4, which does not know __typeof_unqual__ and
+# which kbuild therefore turns down; __typeof__ is as good to it. It also takes
+# every module_param() for a "bad constant expression".
+sparse="sparse -D__typeof_unqual__=__typeof__"
+
+# What gcc or sparse says about a file of the series, wherever it is included.
+compiles_cleanly() {
+	local object=${1%.c}.o log=$logs/check-compile.log
+	rm -f "$objects/$object"
+	if ! kmake C=1 CHECK="$sparse" "$object" >"$log" 2>&1; then
+		! grep -q "No rule to make target '$object'" "$log" || skip "no configuration of ours builds $1"
+		cat "$log"
+		return 1
+	fi
+	grep -q "CHECK .*$1" "$log" || die "sparse did not run: see $(rel "$log")"
+	! grep -E '(warning|error):' "$log" | grep -v 'error: bad constant expression' |
+		grep -F -f "$scratch/touched"
+}
+
+lock_build
+rm -rf "$scratch"
+mkdir -p "$scratch" "$ktap" "$logs"
+"$top/ci/tree.sh"
+base=$(base_commit)
+mapfile -t patches < <(series_patches)
+mapfile -t new_files < <(added)
+mapfile -t sources < <(touched '*.c')
+touched '*.[ch]' | sed 's/$/:/' >"$scratch/touched"
+
+say "KTAP version 1" | tee "$result"
+plan=$((5 + ${#patches[@]} + ${#new_files[@]}))
+((${#patches[@]} == 0)) || plan=$((plan + 1))
+((${#sources[@]} == 0)) || plan=$((plan + 1 + ${#sources[@]}))
+report "1..$plan"
+
+ok_if shellcheck shell_scripts
+ok_if series-lists-every-patch series_is_complete
+ok_if no-signed-off-by no_signed_off_by
+ok_if branch-patches-selftests-in-step "$top/ci/refresh.sh" --check
+ok_if new-files-have-maintainers have_maintainers
+for p in "${patches[@]}"; do
+	ok_if "checkpatch: ${p%.patch}" checkpatch "$p"
+done
+((${#patches[@]} == 0)) || ok_if quilt-push-pop quilt_works
+for f in "${new_files[@]}"; do
+	ok_if "kernel-doc: $f" kernel_doc "$f"
+done
+if ((${#sources[@]})); then
+	ok_if configure-for-sparse configure_objects
+	for f in "${sources[@]}"; do
+		ok_if "sparse, W=1: $f" compiles_cleanly "$f"
+	done
+fi
+
+((failures == 0)) || die "check: $failures of $tests failed: the lines before each \"not ok\" say why"

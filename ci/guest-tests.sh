@@ -1,0 +1,56 @@
+#!/bin/bash
+# Run the selftests and the built-in KUnit suites in the guest, one boot for each
+# kind of DMA. The results are build/log/ktap/guest-MODE.ktap, for kunit.py parse.
+# Wants a kernel and an initramfs: ci/build.sh and ci/initramfs.sh make them.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+kernel=$build/guest/arch/x86/boot/bzImage
+modes=("$@")
+(($#)) || modes=(strict passthrough swiotlb)
+mkdir -p "$ktap"
+
+# What no kernel says that is well. DMA-API announces itself, which is fine.
+bad_lines() {
+	grep -E 'WARNING:|BUG:|Oops|Kernel panic|DMA-API:|DMAR:.*[Ff]ault|I/O error|blocked for more than' "$1" |
+		grep -vE 'DMA-API: (preallocated|debugging enabled)'
+}
+
+# assemble LOG STATUS REASON: the guest's results, as one complete KTAP stream.
+# A test that was announced and did not come has failed; so has, after them, a
+# guest that did not end well, and a kernel log that is not clean.
+assemble() {
+	local log=$1 status=$2 reason=$3 lines
+	tr -d '\r' <"$log.out" | awk '
+		# An unfinished nested test would swallow what follows it.
+		function flush(    i) { for (i = 1; i <= held; i++) print hold[i]; held = 0 }
+		/^# expect/ { for (n = 1; n < NF - 1; n++) name[n] = $(n + 2); n = NF - 2
+			print "KTAP version 1"; print "1.." n + 2; next }
+		/^    / { sub(/TAP version 13/, "KTAP version 1"); hold[++held] = $0; next }
+		/^(not )?ok / { flush(); done++; print }
+		END {
+			if (!n) { print "KTAP version 1"; print "1..2" }
+			for (i = done + 1; i <= n; i++) print "not ok " i " " name[i] " (did not end)"
+		}'
+	local n
+	n=$(sed -n 's/^# expect//p' "$log.out" | wc -w)
+	if ((status)); then
+		printf '# %s\nnot ok %d guest runs to its end\n' "$reason" $((n + 1))
+	else
+		printf 'ok %d guest runs to its end\n' $((n + 1))
+	fi
+	if lines=$(bad_lines "$log"); then
+		printf '%s\n' "$lines" | head -n 20 | sed 's/^/# /'
+		printf 'not ok %d kernel log is clean\n' $((n + 2))
+	else
+		printf 'ok %d kernel log is clean\n' $((n + 2))
+	fi
+}
+
+for mode in "${modes[@]}"; do
+	log=$logs/guest-$mode.log
+	status=0
+	say "  guest: $mode"
+	reason=$("$top/ci/guest.sh" --mode "$mode" --run tests --timeout 600 \
+		"$kernel" "$log" 2>&1) || status=$?
+	assemble "$log" "$status" "${reason##*$'\n'}" >"$ktap/guest-$mode.ktap"
+done

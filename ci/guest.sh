@@ -1,0 +1,149 @@
+#!/bin/bash
+# Boot a kernel in QEMU with the disks that the selftests look for:
+#   ci/guest.sh [--mode strict|passthrough|swiotlb] [--run boot|tests|trial|sh]
+#               [--timeout SECONDS] [--icount] KERNEL LOG
+# The console goes to LOG, what the payload reports to LOG.out. With --run sh the
+# console is the terminal. Fails unless the payload came to its end.
+#   ci/guest.sh --accel KERNEL
+# Says which accelerator a guest gets here, kvm or tcg.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+mode=strict run=boot limit=300 only_accel='' icount=''
+while [[ ${1-} == --* ]]; do
+	case $1 in
+	--mode) mode=$2 && shift ;;
+	--run) run=$2 && shift ;;
+	--timeout) limit=$2 && shift ;;
+	--icount) icount=1 ;;
+	--accel) only_accel=1 ;;
+	*) die "unknown option $1: see the head of ci/guest.sh" ;;
+	esac
+	shift
+done
+kernel=${1:?no kernel named}
+initrd=$build/initramfs.cpio
+[[ -s $kernel ]] || die "no kernel $kernel: run ci/build.sh first"
+[[ -s $initrd ]] || die "no $(rel "$initrd"): run ci/initramfs.sh first"
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+machine=(
+	-machine "q35,kernel-irqchip=split" -cpu max -smp 2 -m 1536M
+	-nodefaults -display none -no-reboot
+	-kernel "$kernel" -initrd "$initrd"
+)
+
+# One sparse file a disk, gone with the guest.
+disk() {
+	truncate -s 64M "$tmp/$1"
+	machine+=(-drive "if=none,id=$1,file=$tmp/$1,format=raw,discard=unmap,cache=unsafe")
+}
+
+# mdts=9: 2 MiB fit into one command. iommu_platform sends virtio through the DMA
+# API; its queues keep their length of 256, as QEMU 7.2 writes the rings of longer
+# ones, which do not fit into a page, to wrong addresses behind an IOMMU.
+disks() {
+	local id
+	for id in nvme pi pi4k virtio scsi; do
+		disk "$id"
+	done
+	machine+=(
+		-device "intel-iommu,intremap=on,caching-mode=on"
+		-device "nvme,serial=phyr-nvme,drive=nvme,mdts=9"
+		-device "nvme,serial=phyr-pi,id=pi,mdts=9"
+		-device "nvme-ns,bus=pi,drive=pi,nsid=1,ms=8,pi=1,logical_block_size=512,physical_block_size=512"
+		-device "nvme-ns,bus=pi,drive=pi4k,nsid=2,ms=8,pi=1,pil=1,logical_block_size=4096,physical_block_size=4096"
+		-device "virtio-blk-pci,serial=phyr-virtio-blk,drive=virtio,iommu_platform=on,disable-legacy=on"
+		-device "virtio-scsi-pci,id=scsi,iommu_platform=on,disable-legacy=on"
+		-device "scsi-hd,bus=scsi.0,serial=phyr-virtio-scsi,drive=scsi"
+	)
+	# QEMU's AHCI fails commands, and then asserts, when their table crosses
+	# into a page that is not the physically next one: an IOMMU lets Linux
+	# allocate it from any pages.
+	if [[ $mode != strict ]]; then
+		disk ahci
+		machine+=(-device "ide-hd,bus=ide.0,serial=phyr-ahci,drive=ahci")
+	fi
+}
+
+command_line() {
+	local line="console=ttyS0 panic=-1 phyr.run=$run phyr.mode=$mode"
+	line+=" phyr.probe=${PHYR_PROBE:-phyr_iter_fill}"
+	case $mode in
+	strict) line+=" intel_iommu=on iommu.strict=1" ;;
+	passthrough) line+=" intel_iommu=on iommu=pt" ;;
+	swiotlb) line+=" intel_iommu=off swiotlb=force" ;;
+	*) die "unknown mode $mode: strict, passthrough or swiotlb" ;;
+	esac
+	if [[ $run == tests ]]; then
+		line+=" kunit.enable=1 kunit.autorun=1"
+		line+=" scsi_debug.dif=1 scsi_debug.dix=1 scsi_debug.lbpu=1"
+		line+=" scsi_debug.dev_size_mb=64 scsi_debug.delay=0"
+	else
+		line+=" kunit.enable=0 scsi_debug.add_host=0"
+	fi
+	printf '%s\n' "$line"
+}
+
+# A guest can hang in KVM for good, even deaf to the first signals: nothing here
+# waits for it longer than the trial takes.
+kvm_works() {
+	local pid deadline=$((SECONDS + 30))
+	[[ -r /dev/kvm && -w /dev/kvm ]] || return 1
+	: >"$tmp/trial"
+	setsid qemu-system-x86_64 -accel kvm "${machine[@]}" \
+		-append "console=ttyS0 panic=-1 kunit.enable=0 scsi_debug.add_host=0 phyr.run=trial" \
+		-serial null -serial "file:$tmp/trial" </dev/null >/dev/null 2>&1 &
+	pid=$!
+	disown "$pid"
+	while ((SECONDS < deadline)) && kill -0 "$pid" 2>/dev/null; do
+		grep -q '^# done' "$tmp/trial" && break
+		sleep 0.2
+	done
+	kill -KILL "$pid" 2>/dev/null || true
+	grep -q '^# done' "$tmp/trial"
+}
+
+# The verdict holds as long as the host is up.
+accel() {
+	local verdict
+	verdict=$build/accel-$(cat /proc/sys/kernel/random/boot_id)
+	if [[ ! -s $verdict ]]; then
+		rm -f "$build"/accel-*
+		if kvm_works; then echo kvm; else echo tcg; fi >"$verdict"
+	fi
+	cat "$verdict"
+}
+
+if [[ $only_accel ]]; then
+	accel
+	exit
+fi
+
+log=${2:?no log named}
+mkdir -p "$(dirname "$log")"
+if [[ $icount ]]; then
+	machine+=(-accel tcg -icount "shift=0,sleep=off")
+else
+	accel=$(accel)
+	machine+=(-accel "$accel")
+fi
+disks
+append=$(command_line)
+
+if [[ $run == sh ]]; then
+	qemu-system-x86_64 "${machine[@]}" -append "$append" -serial mon:stdio -serial null
+	exit
+fi
+
+: >"$log" && : >"$log.out"
+status=0
+timeout -k 5 "$limit" qemu-system-x86_64 "${machine[@]}" -append "$append" \
+	-serial "file:$log" -serial "file:$log.out" </dev/null >"$log.qemu" 2>&1 || status=$?
+case $status in
+0) ;;
+124 | 137) die "the guest hung: killed after $limit s: see $(rel "$log")" ;;
+*) die "QEMU failed with status $status: $(head -n 1 "$log.qemu")" ;;
+esac
+grep -q '^# done' "$log.out" ||
+	die "the guest ended before its payload: see $(rel "$log")"

@@ -1,0 +1,147 @@
+# shellcheck shell=bash
+# Shared by every script in ci/: where things are, how to speak, how to fail.
+# Usage, first thing in a script:  . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+set -euo pipefail
+shopt -s inherit_errexit
+
+# The scripts read the output of tools: keep it plain and in one language.
+export LC_ALL=C
+
+# The programs that ci/packages names, before others of the same name.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$top/build
+linux=$build/linux
+logs=$build/log
+ktap=$logs/ktap
+jobs=$(nproc)
+# The directory where the selftests live in the kernel tree.
+selftests_dir=tools/testing/selftests/phyr
+# shellcheck disable=SC2034 # these are for the scripts that source this file
+readonly top build linux logs ktap jobs selftests_dir
+
+# Nothing that the user has configured may change a hash, a date or a diff.
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+export GIT_AUTHOR_NAME=phyr GIT_AUTHOR_EMAIL=phyr@phyr.invalid
+export GIT_COMMITTER_NAME=phyr GIT_COMMITTER_EMAIL=phyr@phyr.invalid
+export GIT_PAGER=cat GIT_EDITOR=true
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_EXTERNAL_DIFF GIT_DIFF_OPTS
+
+# Python must not leave its caches in the tree.
+export PYTHONDONTWRITEBYTECODE=1
+
+# The kernel's make is not a sub-make of ours: our command line is not for it.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
+
+# Lets ccache hit from any checkout, and makes builds the same on any machine.
+export CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1
+export KBUILD_BUILD_USER=phyr KBUILD_BUILD_HOST=phyr
+export KBUILD_BUILD_TIMESTAMP='2001-09-17 00:00:00 +0000'
+
+say() {
+	printf '%s\n' "$*"
+}
+
+# One line that says what failed, why, and what to do about it.
+die() {
+	printf '%s\n' "error: $*" >&2
+	exit 1
+}
+
+# stage 2 6 "build: 17 files (log: build/log/build.log)"
+stage() {
+	local n=$1 m=$2
+	shift 2
+	printf '[%s/%s] %s\n' "$n" "$m" "$*"
+}
+
+# The name of a file for the reader: relative to the top of the repository.
+rel() {
+	printf '%s\n' "${1#"$top"/}"
+}
+
+# run_logged LOG COMMAND...: all output goes to LOG. A failure is one line and
+# the end of the log; the caller decides whether it is fatal.
+run_logged() {
+	local log=$1 status=0
+	shift
+	mkdir -p "$(dirname "$log")"
+	"$@" >"$log" 2>&1 </dev/null || status=$?
+	if ((status)); then
+		printf '%s\n' "failed with status $status: ${1##*/}; the end of $(rel "$log"):" >&2
+		tail -n 20 "$log" | sed 's/^/  | /' >&2
+	fi
+	return "$status"
+}
+
+# Git in build/linux.
+lgit() {
+	git -C "$linux" "$@"
+}
+
+# One at a time may change build/linux. Held until the script ends; what it
+# starts runs under the same lock.
+lock_build() {
+	[[ ${PHYR_LOCKED-} != "$build" ]] || return 0
+	mkdir -p "$build/tmp"
+	exec 9>"$build/.lock"
+	if ! flock -n 9; then
+		say "waiting for another run that works in build/"
+		flock 9
+	fi
+	export PHYR_LOCKED=$build
+}
+
+# The caller holds the lock and waits: a guest that was started here, hangs and
+# cannot be killed must not go on holding it.
+[[ -z ${PHYR_LOCKED-} ]] || exec 9>&-
+
+# The patches that series lists, in order.
+series_patches() {
+	sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$top/series"
+}
+
+# The patches that are there but perhaps not listed.
+patch_files() {
+	find "$top/patches" -maxdepth 1 -type f -name '*.patch' -printf '%f\n' | sort
+}
+
+# What the series is: changes with the order and with any byte of a patch.
+series_hash() {
+	local p
+	while read -r p; do
+		[[ -f $top/patches/$p ]] ||
+			die "series: patches/$p is listed but not there: add it or take it out of series"
+		printf '%s ' "$p"
+		sha256sum <"$top/patches/$p"
+	done < <(series_patches) | sha256sum | cut -d' ' -f1
+}
+
+# The first commit of build/linux: the base.
+base_commit() {
+	lgit rev-list --max-parents=0 HEAD
+}
+
+# What build/linux was last made from, or turned into: see ci/tree.sh.
+stamp_file=$linux/.git/phyr-stamp
+stamp_get() {
+	[[ ! -f $stamp_file ]] || sed -n "s/^$1=//p" "$stamp_file"
+}
+
+# stamp_put KEY=VALUE...: replaces these keys, keeps the others.
+stamp_put() {
+	local kv new=$stamp_file.new
+	cp "$stamp_file" "$new" 2>/dev/null || : >"$new"
+	for kv; do
+		sed -i "/^${kv%%=*}=/d" "$new"
+		printf '%s\n' "$kv" >>"$new"
+	done
+	mv "$new" "$stamp_file"
+}
+
+# Is there anything in build/linux that is not committed?
+tree_dirty() {
+	[[ -n $(lgit status --porcelain) ]]
+}
