@@ -44,6 +44,12 @@ add() {
 	files=$((files + 1)) file_failed=$((file_failed + f))
 }
 
+# What a step says about how far it is, and nothing else of it.
+progress() {
+	grep --line-buffered -E '^\[[0-9]+/[0-9]+\] |files built|^  guest: |^(ok|not ok) |Building KUnit|^boot: |^tree: ' |
+		sed -u 's/^ */    /' || true
+}
+
 # The KTAP files that are there now and were not before this step.
 add_new() {
 	local file
@@ -59,9 +65,8 @@ add_new() {
 step() {
 	local n=$1 name=$2 log=$logs/test-$2.log status=0 start=$SECONDS files=0 file_failed=0 verdict=ok
 	stage "$n" "${#steps[@]}" "$name (log: $(rel "$log"))"
-	run_step "$name" >"$log" 2>&1 </dev/null || status=$?
+	run_step "$name" </dev/null 2>&1 | tee "$log" | progress || status=$?
 	add_new
-	grep '^boot: ' "$log" | sed 's/^/  /' || true
 	case $name in
 	check | unit | guest-tests) ((files)) || status=1 ;;
 	esac
