@@ -42,7 +42,7 @@ step "$top/ci/build.sh" guest guest intel-iommu kunit debug
 stage 4 6 "initramfs: build/initramfs.cpio"
 step "$top/ci/initramfs.sh"
 stage 5 6 "accelerator: a trial boot if there is /dev/kvm"
-accel=$("$top/ci/guest.sh" --accel "$kernel")
+accel=$("$top/ci/guest.sh" --accel "$kernel") || fail "no accelerator was found: see ci/guest.sh --accel"
 stage 6 6 "boot with $accel; write, read back and verify data on the NVMe disk"
 "$top/ci/guest.sh" --run boot --timeout 120 "$kernel" "$log" 2>"$why" ||
 	guest_failed "$(sed 's/^error: //' "$why" | tail -n 1)"
@@ -53,6 +53,9 @@ reason=$(result why)
 	guest_failed "fio did not verify what it wrote: status $(result fio), errors $(result errors)"
 verified=$(($(result verified_kib) / 1024))
 ((verified > 0)) || guest_failed "fio ended well but verified nothing"
+[[ $verified == "$(($(result wanted_kib) / 1024))" ]] ||
+	guest_failed "fio verified $verified MiB, not all that it wrote"
+! lines=$(bad_lines "$log") || guest_failed "the kernel log is not clean: $(head -n 1 <<<"$lines")"
 (($(result hits) > 0)) ||
 	guest_failed "the data did not go through ${PHYR_PROBE:-phyr_iter_fill}"
 say "boot: PASS kernel=$(result kernel) accel=$accel dma=$(result dma) verified=$verified MiB"

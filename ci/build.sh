@@ -89,6 +89,8 @@ run_logged "$log" kbuild prepare ||
 n=$(count)
 if ! kbuild bzImage 2>&1 | tee "$log" | progress "$n"; then
 	grep -nE 'error:|\*\*\*|undefined reference' "$log" | head -n 20 >&2 || true
+	# or the next boot would be of an older series
+	rm -f "$out/arch/x86/boot/bzImage"
 	die "build/$name does not build: see $(rel "$log") and fix the first error in it"
 fi
 [[ -s $out/arch/x86/boot/bzImage ]] ||

@@ -9,10 +9,17 @@ modes=("$@")
 (($#)) || modes=(strict passthrough swiotlb)
 mkdir -p "$ktap"
 
-# What no kernel says that is well. DMA-API announces itself, which is fine.
-bad_lines() {
-	grep -E 'WARNING:|BUG:|Oops|Kernel panic|DMA-API:|DMAR:.*[Ff]ault|I/O error|blocked for more than' "$1" |
-		grep -vE 'DMA-API: (preallocated|debugging enabled)'
+# skipped MODE: what was skipped although it can be had here. Not to be had are
+# AHCI behind QEMU's VT-d (see ci/guest.sh), more than one metadata segment on
+# QEMU's NVMe, half pages where a block is a page, and the KUnit tests that want
+# to see physical addresses where everything bounces.
+skipped() {
+	local fine='several bios in one request|256 scattered half pages in one call'
+	case $1 in
+	strict) fine+='|ahci\.sh|no disk phyr-ahci' ;;
+	swiotlb) fine+='|DMA addresses are not physical ones' ;;
+	esac
+	grep -E '^ *(ok|not ok|1\.\.0) .*# SKIP' | grep -vE "$fine"
 }
 
 # assemble LOG STATUS REASON: the guest's results, as one complete KTAP stream.
@@ -24,11 +31,11 @@ assemble() {
 		# An unfinished nested test would swallow what follows it.
 		function flush(    i) { for (i = 1; i <= held; i++) print hold[i]; held = 0 }
 		/^# expect/ { for (n = 1; n < NF - 1; n++) name[n] = $(n + 2); n = NF - 2
-			print "KTAP version 1"; print "1.." n + 2; next }
+			print "KTAP version 1"; print "1.." n + 3; next }
 		/^    / { sub(/TAP version 13/, "KTAP version 1"); hold[++held] = $0; next }
 		/^(not )?ok / { flush(); done++; print }
 		END {
-			if (!n) { print "KTAP version 1"; print "1..2" }
+			if (!n) { print "KTAP version 1"; print "1..3" }
 			for (i = done + 1; i <= n; i++) print "not ok " i " " name[i] " (did not end)"
 		}'
 	local n
@@ -44,13 +51,21 @@ assemble() {
 	else
 		printf 'ok %d kernel log is clean\n' $((n + 2))
 	fi
+	if lines=$(tr -d '\r' <"$log.out" | skipped "$4"); then
+		printf '%s\n' "$lines" | head -n 20 | sed 's/^ */# /'
+		printf 'not ok %d nothing is skipped that can be had\n' $((n + 3))
+	else
+		printf 'ok %d nothing is skipped that can be had\n' $((n + 3))
+	fi
 }
 
 for mode in "${modes[@]}"; do
 	log=$logs/guest-$mode.log
 	status=0
 	say "  guest: $mode"
+	# What an earlier run left is not this run's result.
+	: >"$log" && : >"$log.out"
 	reason=$("$top/ci/guest.sh" --mode "$mode" --run tests --timeout 600 \
 		"$kernel" "$log" 2>&1) || status=$?
-	assemble "$log" "$status" "${reason##*$'\n'}" >"$ktap/guest-$mode.ktap"
+	assemble "$log" "$status" "${reason##*$'\n'}" "$mode" >"$ktap/guest-$mode.ktap"
 done

@@ -120,8 +120,9 @@ if [[ $only_accel ]]; then
 	exit
 fi
 
-log=${2:?no log named}
-mkdir -p "$(dirname "$log")"
+log=${2-}
+[[ $run == sh || $log ]] || die "no log named: see the head of ci/guest.sh"
+[[ -z $log ]] || mkdir -p "$(dirname "$log")"
 if [[ $icount ]]; then
 	machine+=(-accel tcg -icount "shift=0,sleep=off")
 else

@@ -64,9 +64,11 @@ inputs() {
 now=$(inputs)
 [[ ! -s $out || ! -f $out.inputs || $now != "$(<"$out.inputs")" ]] || exit 0
 # Not run_logged: a function that is tested with || does not stop at an error.
+exec 3>&2
 failed() {
-	tail -n 5 "$log" | sed 's/^/  | /' >&2
-	die "cannot make $(rel "$out"): see $(rel "$log")"
+	tail -n 5 "$log" | sed 's/^/  | /' >&3
+	rm -f "$out.new"
+	die "cannot make $(rel "$out"): see $(rel "$log") and mend what it names" 2>&3
 }
 set -E
 trap failed ERR

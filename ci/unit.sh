@@ -21,7 +21,7 @@ kunitconfig() {
 		name=${line#CONFIG_}
 		name=${name%%=*}
 		if [[ $name == *PHYR* || $name == *_KUNIT_TEST ]] && ! in_tree "$name"; then
-			say "unit: CONFIG_$name is not in this tree: left out" >&2
+			[[ ! -s $top/series ]] || die "unit: CONFIG_$name is in no Kconfig of build/linux: apply the series, or mend kernel-config/kunit"
 			continue
 		fi
 		say "$line"

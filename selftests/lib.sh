@@ -12,7 +12,7 @@
 #
 # Environment, each optional:
 #   PHYR_MODE	 what the disk's DMA has to be: strict, passthrough, swiotlb
-#   PHYR_PROBE	 the function that each request has to go through
+#   PHYR_PROBE	 the function that walks each request of more than one segment
 
 PHYR_PROBE=${PHYR_PROBE:-phyr_iter_fill}
 
@@ -191,7 +191,11 @@ do_io()
 	count >>"$tmp/counts"
 
 	through plain 32 "$UNALIGNED"
+	walks=$(probe_hits walk)
 	through scatter 36 0
+	# four calls to write, and four to read, each of one request or more
+	[ "$(probe_hits walk)" -ge $((walks + 8)) ] ||
+		echo "not every request was walked" >>"$tmp/scatter.log"
 	[ "$BLOCK" -gt 2048 ] || through gaps 40 "$UNALIGNED"
 	through thp 44 0
 	through_hugetlb 48 0
