@@ -14,12 +14,10 @@ log=$logs/build-$name.log
 mkdir -p "$out" "$logs"
 lock_build
 
-# The same source gives the same image, whoever builds it, where and when. This
-# is also what lets ccache serve a clone in another directory.
-# A LOCALVERSION, even an empty one, keeps the state of git out of uname -r.
-export KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_VERSION=1
-export KBUILD_BUILD_USER=phyr KBUILD_BUILD_HOST=phyr
-export CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1
+# With what lib.sh sets, the same source gives the same image, whoever builds it,
+# where, when and how often. A LOCALVERSION, even an empty one, keeps the state of
+# git out of uname -r.
+export KBUILD_BUILD_VERSION=1
 
 # kbuild COMMAND-LINE...: make in the tree, objects in $out.
 kbuild() {
