@@ -1,20 +1,34 @@
 #!/bin/bash
 # Boot a kernel in QEMU with the disks that the selftests look for:
-#   ci/guest.sh [--mode strict|passthrough|swiotlb] [--run boot|tests|trial|sh]
+#   ci/guest.sh [--mode MODE] [--run boot|tests|trial|sh] [--short]
 #               [--timeout SECONDS] [--icount] KERNEL LOG
 # The console goes to LOG, what the payload reports to LOG.out. With --run sh the
-# console is the terminal. Fails unless the payload came to its end.
+# console is the terminal. Fails unless the payload came to its end. --short: of
+# the tests, those of the DMA API and of one disk with and one without scatterlist.
+# MODE is how the devices reach memory, and ci/guest-init tests that they do so:
+#   strict       intel-iommu with caching mode, which this is without; each unmap
+#                flushes the IOTLB
+#   passthrough  the same machine, physical addresses
+#   swiotlb      the same machine, no IOMMU in use, everything bounces
+#   lazy         intel-iommu without caching mode, unmaps through the flush queue:
+#                Linux turns that off where it sees caching mode
+#   nocm         intel-iommu without caching mode, strict
+#   scalable     intel-iommu in scalable mode, strict. QEMU 7.2 has second stage
+#                tables only: the page table is the vtdss format all the same
+#   amd          amd-iommu, strict: the amdv1 format, coherent page walks
+#   virtio       virtio-iommu, strict: no page table in the guest, map_pages()
 #   ci/guest.sh --accel KERNEL
 # Says which accelerator a guest gets here, kvm or tcg.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-mode=strict run=boot limit=300 only_accel='' icount=''
+mode=strict run=boot limit=300 only_accel='' icount='' short=''
 while [[ ${1-} == --* ]]; do
 	case $1 in
 	--mode) mode=$2 && shift ;;
 	--run) run=$2 && shift ;;
 	--timeout) limit=$2 && shift ;;
 	--icount) icount=1 ;;
+	--short) short=1 ;;
 	--accel) only_accel=1 ;;
 	*) die "unknown option $1: see the head of ci/guest.sh" ;;
 	esac
@@ -39,28 +53,43 @@ disk() {
 	machine+=(-drive "if=none,id=$1,file=$tmp/$1,format=raw,discard=unmap,cache=unsafe")
 }
 
+# The IOMMU comes first: it is there before the devices behind it. amd-iommu makes
+# a PCI function of its own in the first free slot.
+iommu() {
+	case $mode in
+	strict | passthrough | swiotlb) machine+=(-device "intel-iommu,intremap=on,caching-mode=on") ;;
+	lazy | nocm) machine+=(-device "intel-iommu,intremap=on,caching-mode=off") ;;
+	scalable) machine+=(-device "intel-iommu,intremap=on,caching-mode=on,x-scalable-mode=on") ;;
+	amd) machine+=(-device amd-iommu) ;;
+	virtio) machine+=(-device "virtio-iommu-pci,addr=0x1") ;;
+	*) die "unknown mode $mode: see the head of ci/guest.sh" ;;
+	esac
+}
+
 # mdts=9: 2 MiB fit into one command. iommu_platform sends virtio through the DMA
 # API; its queues keep their length of 256, as QEMU 7.2 writes the rings of longer
-# ones, which do not fit into a page, to wrong addresses behind an IOMMU.
-disks() {
+# ones, which do not fit into a page, to wrong addresses behind an IOMMU. edu is
+# a function without a driver: the KUnit tests map for it. The slots are fixed, so
+# that the IOMMU's own function is in nobody's way.
+devices() {
 	local id
 	for id in nvme pi pi4k virtio scsi; do
 		disk "$id"
 	done
 	machine+=(
-		-device "intel-iommu,intremap=on,caching-mode=on"
-		-device "nvme,serial=phyr-nvme,drive=nvme,mdts=9"
-		-device "nvme,serial=phyr-pi,id=pi,mdts=9"
+		-device "nvme,addr=0x8,serial=phyr-nvme,drive=nvme,mdts=9"
+		-device "nvme,addr=0x9,serial=phyr-pi,id=pi,mdts=9"
 		-device "nvme-ns,bus=pi,drive=pi,nsid=1,ms=8,pi=1,logical_block_size=512,physical_block_size=512"
 		-device "nvme-ns,bus=pi,drive=pi4k,nsid=2,ms=8,pi=1,pil=1,logical_block_size=4096,physical_block_size=4096"
-		-device "virtio-blk-pci,serial=phyr-virtio-blk,drive=virtio,iommu_platform=on,disable-legacy=on"
-		-device "virtio-scsi-pci,id=scsi,iommu_platform=on,disable-legacy=on"
+		-device "virtio-blk-pci,addr=0xa,serial=phyr-virtio-blk,drive=virtio,iommu_platform=on,disable-legacy=on"
+		-device "virtio-scsi-pci,addr=0xb,id=scsi,iommu_platform=on,disable-legacy=on"
 		-device "scsi-hd,bus=scsi.0,serial=phyr-virtio-scsi,drive=scsi"
+		-device "edu,addr=0x10"
 	)
 	# QEMU's AHCI fails commands, and then asserts, when their table crosses
 	# into a page that is not the physically next one: an IOMMU lets Linux
 	# allocate it from any pages.
-	if [[ $mode != strict ]]; then
+	if [[ $mode == passthrough || $mode == swiotlb ]]; then
 		disk ahci
 		machine+=(-device "ide-hd,bus=ide.0,serial=phyr-ahci,drive=ahci")
 	fi
@@ -70,17 +99,22 @@ command_line() {
 	local line="console=ttyS0 panic=-1 phyr.run=$run phyr.mode=$mode"
 	line+=" phyr.probe=${PHYR_PROBE:-phyr_iter_fill}"
 	case $mode in
-	strict) line+=" intel_iommu=on iommu.strict=1" ;;
+	strict | nocm) line+=" intel_iommu=on iommu.strict=1" ;;
 	passthrough) line+=" intel_iommu=on iommu=pt" ;;
-	swiotlb) line+=" intel_iommu=off swiotlb=force" ;;
-	*) die "unknown mode $mode: strict, passthrough or swiotlb" ;;
+	swiotlb) line+=" intel_iommu=off swiotlb=force,track_hiwater" ;;
+	lazy) line+=" intel_iommu=on iommu.strict=0 swiotlb=force,track_hiwater" ;;
+	scalable) line+=" intel_iommu=on,sm_on iommu.strict=1" ;;
+	amd | virtio) line+=" iommu.strict=1" ;;
 	esac
-	if [[ $run == tests ]]; then
+	if [[ $run != tests ]]; then
+		line+=" kunit.enable=0 scsi_debug.add_host=0"
+	elif [[ $short ]]; then
+		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*dma*"
+		line+=" scsi_debug.add_host=0 phyr.progs=nvme.sh,virtio_scsi.sh"
+	else
 		line+=" kunit.enable=1 kunit.autorun=1"
 		line+=" scsi_debug.dif=1 scsi_debug.dix=1 scsi_debug.lbpu=1"
 		line+=" scsi_debug.dev_size_mb=64 scsi_debug.delay=0"
-	else
-		line+=" kunit.enable=0 scsi_debug.add_host=0"
 	fi
 	printf '%s\n' "$line"
 }
@@ -129,7 +163,8 @@ else
 	accel=$(accel)
 	machine+=(-accel "$accel")
 fi
-disks
+iommu
+devices
 append=$(command_line)
 
 if [[ $run == sh ]]; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds and runs the KUnit suites of kernel-config/kunit as a user mode Linux:
-# no QEMU, and seconds when little changed. SUITE=glob runs a part of them.
+# Builds and runs the KUnit suites of kernel-config/kunit, and those of the base
+# that go through what the series changes, as a user mode Linux: no QEMU, and
+# seconds when little changed. SUITE=glob runs a part of them.
 
 # shellcheck source=ci/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -25,7 +26,7 @@ kunitconfig() {
 			continue
 		fi
 		say "$line"
-	done < <(grep '^CONFIG_' "$top/kernel-config/kunit")
+	done < <(grep -h '^CONFIG_' "$top"/kernel-config/kunit{,-base})
 }
 
 lock_build
@@ -39,9 +40,20 @@ if ! grep -q '_KUNIT_TEST=y' "$build/um.kunitconfig"; then
 fi
 
 args=(run --arch=um --build_dir="$out" --kunitconfig="$build/um.kunitconfig"
-	--make_options "CC=ccache gcc" --jobs "$jobs")
+	--kunitconfig="$linux/drivers/iommu/generic_pt/.kunitconfig"
+	--make_options "CC=ccache gcc" --jobs "$jobs" --timeout 900)
 [[ -z ${SUITE-} ]] || args+=("$SUITE")
 status=0
 (cd "$linux" && ./tools/testing/kunit/kunit.py "${args[@]}" </dev/null) 2>&1 | tee "$log" || status=$?
 [[ ! -f $out/test.log ]] || cp "$out/test.log" "$result"
 ((status == 0)) || die "unit: failed: see above, $(rel "$log") and the kernel's output in $(rel "$out/test.log")"
+# A check of the kernel's own, such as PT_WARN_ON(), fails no test by itself.
+! lines=$(bad_lines "$result") || die "unit: the kernel log is not clean: $(head -n 1 <<<"$lines"): see $(rel "$result")"
+# What user mode Linux does not have, or a page table format, is all that may be
+# skipped.
+fine='PT_FEAT_DYNAMIC_TOP not set|no growth possible|incompatible psize|range is too small'
+fine+='|Needs CONFIG_NEED_SG_DMA_FLAGS|no dma_map_ops: the kernel needs ARCH_HAS_DMA_OPS'
+fine+='|no PCI function to (map for|own memory)|no swiotlb that the test can use|the kernel has no PCI_P2PDMA'
+fine+='|this device (has no need to bounce|only has addresses for memory)'
+! lines=$(grep -E '# SKIP [^ ]' "$result" | grep -vE "$fine") ||
+	die "unit: skipped without need: $(head -n 1 <<<"$lines"): see $(rel "$result")"

@@ -221,6 +221,7 @@ case_mode()
 	why="IOMMU group $group, $bounces bounces"
 	case $PHYR_MODE in
 	strict) [ "$group" = DMA ] ;;
+	lazy) [ "$group" = DMA-FQ ] ;;
 	passthrough) [ "$group" = identity ] && [ "$bounces" -eq 0 ] ;;
 	swiotlb) [ "$group" = none ] && [ "$bounces" -gt 0 ] ;;
 	*) skip "PHYR_MODE is not set: $why" ;;
