@@ -141,7 +141,7 @@ kernel_doc() {
 configure_objects() {
 	local name
 	mkdir -p "$objects"
-	for name in guest intel-iommu amd-iommu virtio-iommu dma-buf kunit debug; do
+	for name in guest intel-iommu amd-iommu virtio-iommu dma-buf users kunit debug; do
 		cat "$top/kernel-config/$name"
 	done >"$objects/fragments"
 	kmake KCONFIG_CONFIG="$objects/.config.new" KCONFIG_ALLCONFIG="$objects/fragments" allnoconfig

@@ -318,7 +318,7 @@ static bool map_domain_sg(void)
 /* A request, as nvme does it. */
 static bool map_blk(void)
 {
-	struct blk_dma_iter iter;
+	struct blk_dma_iter iter __uninitialized;
 	size_t len = 0;
 
 	nr_out = 0;
