@@ -85,7 +85,9 @@ have_maintainers() {
 
 shell_scripts() {
 	local scripts=("$top"/ci/*.sh "$top/.ci/run" "$top/.quiltrc") s
-	[[ ! -f $top/ci/guest-init ]] || scripts+=("$top/ci/guest-init")
+	for s in guest-init bench-init; do
+		[[ ! -f $top/ci/$s ]] || scripts+=("$top/ci/$s")
+	done
 	for s in "$top"/selftests/*.sh; do
 		[[ ! -f $s ]] || scripts+=("$s")
 	done
@@ -134,6 +136,24 @@ touched() {
 kernel_doc() {
 	cd "$linux"
 	./scripts/kernel-doc -none -Wall -Werror "$1"
+}
+
+# Warnings about file $2 as it is in the commit $1, without line numbers.
+doc_warnings() {
+	mkdir -p "$scratch/doc/$(dirname "$2")"
+	lgit show "$1:$2" >"$scratch/doc/$2"
+	(cd "$scratch/doc" && "$linux/scripts/kernel-doc" -none -Wall "$2" 2>&1) |
+		sed -E 's/^([^ ]*: )?([^ :]*):[0-9]+/\1\2/' | sort
+}
+
+# The files that the series changes have warnings, but no new ones.
+no_new_doc_warnings() {
+	local f before new
+	lgit diff --no-renames --diff-filter=M --name-only "$base..HEAD" -- '*.[ch]' | while read -r f; do
+		before=$(doc_warnings "$base" "$f")
+		new=$(doc_warnings HEAD "$f" | comm -13 <(say "$before") -)
+		[[ -z $new ]] || die "$new"
+	done
 }
 
 # A build directory for W=1 and sparse alone: other flags in build/guest would
@@ -186,7 +206,7 @@ mapfile -t sources < <(touched '*.c')
 touched '*.[ch]' | sed 's/$/:/' >"$scratch/touched"
 
 say "KTAP version 1" | tee "$result"
-plan=$((5 + ${#patches[@]} + ${#new_files[@]}))
+plan=$((6 + ${#patches[@]} + ${#new_files[@]}))
 ((${#patches[@]} == 0)) || plan=$((plan + 1))
 ((${#sources[@]} == 0)) || plan=$((plan + 1 + ${#sources[@]}))
 report "1..$plan"
@@ -200,6 +220,7 @@ for p in "${patches[@]}"; do
 	ok_if "checkpatch: ${p%.patch}" checkpatch "$p"
 done
 ((${#patches[@]} == 0)) || ok_if quilt-push-pop quilt_works
+ok_if "kernel-doc: no new warnings in changed files" no_new_doc_warnings
 for f in "${new_files[@]}"; do
 	ok_if "kernel-doc: $f" kernel_doc "$f"
 done

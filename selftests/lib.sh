@@ -5,13 +5,12 @@
 # that a driver's DMA mapping has to get right. fio writes and verifies all data.
 #
 # The tests OVERWRITE the disk. They only take a disk whose serial number says
-# that it is meant for them (phyr-*), or one of scsi_debug. ci/guest.sh of the
-# phyr series starts a suitable machine; with QEMU by hand, for example:
+# that it is meant for them (phyr-*), or one of scsi_debug. With QEMU, for example:
 #	-drive if=none,id=d,file=disk.img,format=raw,discard=unmap
 #	-device nvme,drive=d,serial=phyr-nvme
 #
 # Environment, each optional:
-#   PHYR_MODE	 what the disk's DMA has to be: strict, passthrough, swiotlb
+#   PHYR_MODE	 what the disk's DMA has to be: strict, lazy, passthrough, swiotlb
 #   PHYR_PROBE	 the function that walks each request of more than one segment
 
 PHYR_PROBE=${PHYR_PROBE:-phyr_iter_fill}

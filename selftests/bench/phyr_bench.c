@@ -4,8 +4,8 @@
  *
  * To be loaded in a guest under QEMU's -icount shift=0, where a nanosecond is
  * an instruction, so that the figures are exact.  Builds against a kernel with
- * or without the series; the one #if below is all the difference.  Needs QEMU's
- * edu device, which no driver takes.  Each line it logs is
+ * or without dma_map_phyr(), which is all that the #ifs below are for.  Needs
+ * QEMU's edu device, which no driver takes.  Each line it logs is
  *	phyr_bench: <name>-<call>-<shape>-<map|unmap>-<ranges> <instructions>
  * and after the last one "phyr_bench: done".  A row is only logged once the
  * mapping has been checked, page by page.
