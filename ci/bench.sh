@@ -3,8 +3,8 @@
 # series. QEMU's -icount makes a nanosecond of the guest an instruction, so the
 # figures of the module are the same on every run, however busy the machine is.
 # Prints "bench: <row> mainline=<n> phyr=<n> ratio=<r> floor=<n>" lines, writes
-# build/bench.txt, build/bench.json and docs/bench.svg, and fails if a row misses
-# what ci/bench-contracts asks. The last line is "bench: PASS" or "bench: FAIL why".
+# build/bench.txt, build/bench.json, docs/bench.svg and the tables of cover-letter.txt,
+# and fails if a row misses what ci/bench-contracts asks. The last line is "bench: PASS" or "bench: FAIL why".
 
 # shellcheck source=ci/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -133,6 +133,12 @@ plot() {
 	sed '/<desc>Produced by GNUPLOT/d' "$build/bench.svg" >"$top/docs/bench.svg"
 }
 
+cover_letter() {
+	jq -r '.rows[] | "\(.row) \(.mainline // "-") \(.phyr // "-")"' "$build/bench.json" |
+		awk -f "$top/ci/cover.awk" - "$top/cover-letter.txt" >"$build/cover-letter.txt"
+	cp "$build/cover-letter.txt" "$top/cover-letter.txt"
+}
+
 mkdir -p "$logs"
 lock_build
 stage 1 6 "base and patches: build/linux, build/linux-base"
@@ -146,7 +152,7 @@ stage 4 6 "mainline: boot ${modes[*]} and measure (logs: build/log/bench-base-*.
 measure base
 stage 5 6 "series: boot ${modes[*]} and measure (logs: build/log/bench-phyr-*.log)"
 measure phyr
-stage 6 6 "compare: build/bench.json, docs/bench.svg"
+stage 6 6 "compare: build/bench.json, docs/bench.svg, cover-letter.txt"
 awk -v json="$build/bench.json" -v misses="$build/bench.misses" -v dat="$build/bench.dat" \
 	-v base="$(make -s -C "$base_tree" kernelversion)" \
 	-v instrument="$(qemu-system-x86_64 --version | sed -n 's/^QEMU emulator version \([^ ]*\).*/QEMU \1/p') TCG, -icount shift=0,sleep=off: instructions of the guest" \
@@ -158,4 +164,5 @@ if [[ -s $build/bench.misses ]]; then
 	cat "$build/bench.misses"
 	fail "$(wc -l <"$build/bench.misses") rows miss what ci/bench-contracts asks: see build/bench.misses"
 fi
+cover_letter
 say "bench: PASS $(wc -l <"$build/bench.txt") rows"
