@@ -40,9 +40,9 @@ kernel() {
 	local out=$build/bench-$1
 	PHYR_TREE=$2 "$top/ci/build.sh" "bench-$1" "${fragments[@]}"
 	mkdir -p "$out/mod"
-	cp "$top/selftests/bench/Makefile" "$top/selftests/bench/phyr_bench.c" "$out/mod"
+	cp "$top/selftests/bench/"{Makefile,phyr_bench.c,phyr_pin.c,phyr_pin.h} "$out/mod"
 	run_logged "$logs/bench-$1-module.log" module "$2" "$out" ||
-		fail "the module does not build for $1: see $(rel "$logs/bench-$1-module.log")"
+		fail "the modules do not build for $1: see $(rel "$logs/bench-$1-module.log")"
 }
 
 # install_program FILE ROOT: it and the libraries that it names.
@@ -60,11 +60,11 @@ initramfs() {
 	mkdir -p "$root"/{bin,dev,proc,sys,tmp}
 	install -D "$(command -v busybox)" "$root/bin/busybox"
 	install_program "$(command -v fio)" "$root"
-	for tool in busy fragment scatter_write; do
+	for tool in busy fragment pin scatter_write; do
 		gcc -O2 -Wall -Wextra -static -o "$root/bin/$tool" "$top/selftests/bench/$tool.c" ||
 			fail "selftests/bench/$tool.c does not compile: mend the first error"
 	done
-	install "$out/mod/phyr_bench.ko" "$root"
+	install "$out/mod/"phyr_{bench,pin}.ko "$root"
 	install "$top/ci/bench-init" "$root/init"
 	(cd "$root" && find . | sort | cpio --quiet -o -H newc) >"$out/initramfs.cpio"
 }

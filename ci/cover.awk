@@ -23,6 +23,11 @@ function an_io(row,	i, f, n, modes, line) {
 	print line
 }
 
+function pins(label, row,	f) {
+	split(figure["gup-range-" row "-both"], f)
+	printf "  %-32s%14d%15d%9.2f\n", label, f[1], f[2], f[1] / f[2]
+}
+
 FILENAME != file { file = FILENAME; part++ }
 part == 1 { figure[$1] = $2 " " $3; next }
 /^$/ { in_table = 0 }
@@ -54,4 +59,13 @@ in_table { next }
 	an_io("writev-1m-ahci")
 	an_io("writev-1m-virtio-blk")
 	an_io("writev-1m-virtio-scsi")
+}
+/^ +memory +array +struct phyr +times$/ {
+	in_table = 1
+	pins("transparent huge pages", "thp")
+	pins("the same, FOLL_LONGTERM", "thp_longterm")
+	pins("hugetlb, 2M", "hugetlb")
+	pins("folios of 64K", "64k")
+	pins("pages of 4K", "4k")
+	pins("pages of 4K, scattered", "4k_scattered")
 }

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What it costs to pin user memory and to unpin it, in instructions.
+ *
+ * As phyr_bench.c, but for memory that a program has: pin.c.  Each line it logs is
+ *	phyr_bench: gup-<call>-<memory>-<pin|unpin|both> <instructions>
+ * where the call is "array", by pages, or "range", which is by pages as well where
+ * the kernel has nothing else.
+ */
+#define pr_fmt(fmt) "phyr_bench: " fmt
+
+#include <linux/ktime.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/uaccess.h>
+
+#include "phyr_pin.h"
+
+#define LOOPS	5
+
+static struct page **pages;
+
+/* Returns bytes. */
+static unsigned long pin_array(const struct phyr_pin *pin, unsigned int flags)
+{
+	unsigned long nr = pin->len / PAGE_SIZE, done = 0;
+	long ret;
+
+	while (done < nr) {
+		ret = pin_user_pages_fast(pin->addr + done * PAGE_SIZE,
+					  nr - done, flags, pages + done);
+		if (ret <= 0)
+			break;
+		done += ret;
+	}
+	return done * PAGE_SIZE;
+}
+
+static void unpin_array(unsigned long len)
+{
+	unpin_user_pages(pages, len / PAGE_SIZE);
+}
+
+#if __has_include("linux/phyr.h")
+#include <linux/phyr.h>
+
+static struct phyr phyr;
+
+static unsigned long pin_range(const struct phyr_pin *pin, unsigned int flags)
+{
+	size_t done = 0;
+	ssize_t ret;
+
+	while (done < pin->len) {
+		ret = pin_user_pages_range(pin->addr + done, pin->len - done,
+					   flags, &phyr, GFP_KERNEL);
+		if (ret <= 0)
+			break;
+		done += ret;
+	}
+	return done;
+}
+
+/* Dropping what was stored is part of it. */
+static void unpin_range(unsigned long len)
+{
+	unpin_user_pages_range(&phyr);
+	phyr_free(&phyr);
+}
+
+static unsigned int count_ranges(const struct phyr_pin *pin)
+{
+	unsigned int nr = 0;
+	struct phyr_iter iter;
+	struct phys_vec vec;
+
+	pin_range(pin, FOLL_WRITE);
+	phyr_iter_stored(&iter, &phyr, 0, SIZE_MAX, NULL);
+	while (phyr_iter_next(&iter, &vec) > 0)
+		nr++;
+	unpin_range(pin->len);
+	return nr;
+}
+#else
+#define pin_range pin_array
+#define unpin_range unpin_array
+
+static unsigned int count_ranges(const struct phyr_pin *pin)
+{
+	return 0;
+}
+#endif
+
+struct call {
+	const char	*name;
+	unsigned long	(*pin)(const struct phyr_pin *pin, unsigned int flags);
+	void		(*unpin)(unsigned long len);
+};
+
+static int measure(const struct phyr_pin *pin, const struct call *call)
+{
+	unsigned int flags = FOLL_WRITE | (pin->longterm ? FOLL_LONGTERM : 0);
+	u64 best_pin = U64_MAX, best_unpin = U64_MAX;
+	unsigned int i;
+
+	/* the clock ticks now and then: the best is without */
+	for (i = 0; i < LOOPS; i++) {
+		u64 start = ktime_get_ns(), pinned, end;
+		unsigned long len = call->pin(pin, flags);
+
+		pinned = ktime_get_ns();
+		call->unpin(len);
+		end = ktime_get_ns();
+		if (len != pin->len) {
+			pr_err("gup-%s-%s failed: pinned %lu of %llu bytes\n",
+			       call->name, pin->name, len, pin->len);
+			return -EIO;
+		}
+		best_pin = min(best_pin, pinned - start);
+		best_unpin = min(best_unpin, end - pinned);
+	}
+	pr_info("gup-%s-%s-pin %llu\n", call->name, pin->name, best_pin);
+	pr_info("gup-%s-%s-unpin %llu\n", call->name, pin->name, best_unpin);
+	pr_info("gup-%s-%s-both %llu\n", call->name, pin->name,
+		best_pin + best_unpin);
+	return 0;
+}
+
+static long phyr_pin_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	static const struct call calls[] = {
+		{ "array", pin_array, unpin_array },
+		{ "range", pin_range, unpin_range },
+	};
+	struct phyr_pin pin;
+	unsigned int i;
+	int ret = 0;
+
+	if (cmd != PHYR_PIN)
+		return -ENOTTY;
+	if (copy_from_user(&pin, (void __user *)arg, sizeof(pin)))
+		return -EFAULT;
+	pin.name[sizeof(pin.name) - 1] = 0;
+
+	pages = kvcalloc(pin.len / PAGE_SIZE, sizeof(*pages), GFP_KERNEL);
+	if (!pages)
+		return -ENOMEM;
+	for (i = 0; i < ARRAY_SIZE(calls) && !ret; i++)
+		ret = measure(&pin, &calls[i]);
+	pin.ranges = count_ranges(&pin);
+	kvfree(pages);
+	if (!ret && copy_to_user((void __user *)arg, &pin, sizeof(pin)))
+		ret = -EFAULT;
+	return ret;
+}
+
+static const struct file_operations phyr_pin_fops = {
+	.owner		= THIS_MODULE,
+	.unlocked_ioctl	= phyr_pin_ioctl,
+};
+
+static struct miscdevice phyr_pin_device = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "phyr_pin",
+	.fops	= &phyr_pin_fops,
+};
+module_misc_device(phyr_pin_device);
+
+MODULE_DESCRIPTION("Cost of pinning user memory");
+MODULE_LICENSE("GPL");
