@@ -14,11 +14,13 @@ mkdir -p "$ktap"
 
 # skipped MODE: what was skipped although it can be had here. Not to be had are
 # AHCI behind QEMU's VT-d (see ci/guest.sh), more than one metadata segment on
-# QEMU's NVMe, half pages where a block is a page, and of KUnit what a device can't
+# QEMU's NVMe, half pages where a block is a page, parts of a block where the disk
+# has none, and of KUnit what a device can't
 # do by its nature: see physical addresses where everything bounces, bounce where
 # there is no swiotlb, or be behind an IOMMU that is not on.
 skipped() {
 	local fine='several bios in one request|256 scattered half pages in one call'
+	fine+='|read that faults in a block'
 	local no_pool='no swiotlb that the test can use'
 	local forced='DMA addresses are not physical ones|everything bounces: swiotlb=force'
 	local no_iommu='is not behind an IOMMU|no PCI function without a driver is behind an IOMMU'

@@ -20,7 +20,7 @@ done
 # it has in the kernel tree.
 install_selftests() {
 	ln -sfn -t "$stage" "$kselftest"/{lib.mk,kselftest,kselftest.h,kselftest_harness.h}
-	rsync -a --delete --exclude=phyr_vec "$top/selftests/" "$stage/phyr/"
+	rsync -a --delete --exclude=phyr_vec --exclude=phyr_torn "$top/selftests/" "$stage/phyr/"
 	make -C "$stage/phyr" INSTALL_PATH="$root/tests/phyr" install
 	make -s -C "$stage/phyr" COLLECTION=phyr emit_tests |
 		sed -n 's/^phyr://p' >"$root/tests/phyr/progs"

@@ -198,6 +198,8 @@ do_io()
 	[ "$BLOCK" -gt 2048 ] || through gaps 40 "$UNALIGNED"
 	through thp 44 0
 	through_hugetlb 48 0
+	[ "$UNALIGNED" -ge "$BLOCK" ] ||
+		./phyr_torn "$DEV" "$BLOCK" "$UNALIGNED" 2>"$tmp/torn.log"
 	blkdiscard -o $((28 * mib)) -l "$mib" "$DEV" 2>"$tmp/discard.log"
 	change_byte
 	fio_jobs verify
@@ -269,6 +271,29 @@ case_gaps()
 	case_layout gaps
 }
 
+case_torn()
+{
+	[ "$UNALIGNED" -lt "$BLOCK" ] ||
+		skip "the disk takes no part of a block" || return
+	why=$(cat "$tmp/torn.log")
+	[ -z "$why" ]
+}
+
+# pins: pages that are pinned now, as all CPUs have counted.
+pins()
+{
+	echo 1 >/proc/sys/vm/stat_refresh
+	awk '/^nr_foll_pin_acquired / { n += $2 }
+		/^nr_foll_pin_released / { n -= $2 }
+		END { print n }' /proc/vmstat
+}
+
+case_pins()
+{
+	why="$(($(pins) - pins_before)) pages stay pinned"
+	[ "$(pins)" -eq "$pins_before" ]
+}
+
 case_flush()
 {
 	[ "$(queue write_cache)" = "write back" ] ||
@@ -338,13 +363,14 @@ phyr_disk_test()
 	UNALIGNED=$(($(queue dma_alignment) + 1))
 	export BLOCK UNALIGNED
 
-	plan=20
+	plan=22
 	[ -z "$2" ] || plan=$((plan + 1))
 	[ "$1" != scsi_debug ] || plan=$((plan - 1))
 	ktap_set_plan "$plan"
 	probe_start walk "$PHYR_PROBE"
 	probe_start bounce swiotlb_tbl_map_single
 	[ -z "$2" ] || probe_start integrity "$2"
+	pins_before=$(pins)
 	do_io || ktap_exit_fail_msg "cannot write to $DEV: $(cat "$tmp/wipe.log")"
 
 	# There is no DMA in scsi_debug.
@@ -368,6 +394,8 @@ phyr_disk_test()
 	run "flush" case_flush
 	run "trim, then write" case_trim
 	run "discard between data" case_discard
+	run "read that faults in a block" case_torn
+	run "no page stays pinned" case_pins
 	run "fio sees a changed byte" case_detect
 	ktap_finished
 }
