@@ -78,6 +78,8 @@ END {
 			miss(sprintf("%s: %d against %d is %.3fx, at least %s is asked", row, p, m, ratio, l))
 		if (split(row, w, "-") == 5 && !is_part)
 			print w[1], w[2], w[3], w[4], w[5], m, p, f >dat
+		else if (w[4] == "both")
+			print w[1], w[2], w[3], w[4], "-", m, p, f >dat
 	}
 	print "\n]\n}" >json
 	for (c = 1; c <= contracts; c++)

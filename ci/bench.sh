@@ -29,10 +29,11 @@ make_base_tree() {
 	lgit worktree add --force --detach "$base_tree" "$(base_commit)"
 }
 
-# module TREE OBJECTS: first what modules are linked against, then the module.
+# module TREE OBJECTS: first what modules and programs are built against, then the
+# modules.
 module() {
 	local make=(make -C "$1" O="$2" ARCH=x86 LOCALVERSION=-phyr CC="ccache gcc" -j"$jobs")
-	"${make[@]}" modules && "${make[@]}" M="$2/mod" modules
+	"${make[@]}" headers modules && "${make[@]}" M="$2/mod" modules
 }
 
 # kernel NAME TREE: the kernel and the module for it.
@@ -61,7 +62,7 @@ initramfs() {
 	install -D "$(command -v busybox)" "$root/bin/busybox"
 	install_program "$(command -v fio)" "$root"
 	for tool in busy fragment pin scatter_write; do
-		gcc -O2 -Wall -Wextra -static -o "$root/bin/$tool" "$top/selftests/bench/$tool.c" ||
+		gcc -O2 -Wall -Wextra -static -isystem "$out/usr/include" -o "$root/bin/$tool" "$top/selftests/bench/$tool.c" ||
 			fail "selftests/bench/$tool.c does not compile: mend the first error"
 	done
 	install "$out/mod/"phyr_{bench,pin}.ko "$root"
@@ -89,15 +90,16 @@ boot() {
 		append="intel_iommu=on iommu.strict=1"
 		;;
 	amd)
+		# which has no interrupt remapping, and vfio wants that said
 		machine=(-device amd-iommu)
-		append="iommu.strict=1"
+		append="iommu.strict=1 iommufd.allow_unsafe_interrupts=1"
 		;;
 	direct) append="intel_iommu=off" ;;
 	esac
 	# Behind its VT-d, QEMU 7.2's AHCI ends in an assertion.
 	[[ $mode == vtd ]] || disks+=(-device "ide-hd,drive=a,bus=ide.0")
 	timeout -k 5 300 qemu-system-x86_64 -accel tcg -icount "shift=0,sleep=off" \
-		-machine q35,kernel-irqchip=split -cpu max -smp 1 -m 1G \
+		-machine q35,kernel-irqchip=split -cpu max -smp 1 -m 3G \
 		-nodefaults -display none -no-reboot -serial "file:$log" \
 		"${machine[@]}" -device edu,addr=8 \
 		"${disks[@]}" \

@@ -28,6 +28,22 @@ function pins(label, row,	f) {
 	printf "  %-32s%14d%15d%9.2f\n", label, f[1], f[2], f[1] / f[2]
 }
 
+# Memory that a program has, registered or mapped with each kind of IOMMU, in
+# thousands.
+function users(label, call,	i, j, f, n, m, modes, memory, what, line) {
+	n = split("thp hugetlb 64k 4k_scattered 4k_single", memory)
+	split("THP, 1 GiB;hugetlb, 2M;folios of 64K;4K, scattered;a page", what, ";")
+	m = split(call == "mr" ? "vtd amd direct" : "vtd amd", modes)
+	for (i = 1; i <= n; i++) {
+		line = sprintf("  %-22s", label ": " what[i])
+		for (j = 1; j <= m; j++) {
+			split(figure[modes[j] "-" call "-" memory[i] "-both"], f)
+			line = line sprintf("%9.1f%9.1f", f[1] / 1000, f[2] / 1000)
+		}
+		print line
+	}
+}
+
 FILENAME != file { file = FILENAME; part++ }
 part == 1 { figure[$1] = $2 " " $3; next }
 /^$/ { in_table = 0 }
@@ -55,6 +71,7 @@ in_table { next }
 	an_io("read-1m")
 	an_io("read-128k-huge")
 	an_io("read-1m-huge")
+	an_io("read-1m-thp")
 	an_io("writev-1m")
 	an_io("writev-1m-ahci")
 	an_io("writev-1m-virtio-blk")
@@ -68,4 +85,9 @@ in_table { next }
 	pins("folios of 64K", "64k")
 	pins("pages of 4K", "4k")
 	pins("pages of 4K, scattered", "4k_scattered")
+}
+/^ +pinned and mapped +VT-d +AMD +no IOMMU$/ {
+	in_table = 1
+	users("MR", "mr")
+	users("iommufd", "iommufd")
 }

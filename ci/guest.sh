@@ -17,9 +17,18 @@
 #                tables only: the page table is the vtdss format all the same
 #   amd          amd-iommu, strict: the amdv1 format, coherent page walks
 #   virtio       virtio-iommu, strict: no page table in the guest, map_pages()
+# Two more have no KUnit and other disks, and run what mainline has to test pins with:
+#   mm           as strict, with more memory: selftests of mm, iommu and rdma
+#   movable      the same, with a part of it in ZONE_MOVABLE: selftests/mm/gup_range
 #   ci/guest.sh --accel KERNEL
 # Says which accelerator a guest gets here, kvm or tcg.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# What is run in the modes that have other tests, of the guest's /tests.
+declare -A progs
+progs[mm]="mm/gup_test.sh,mm/gup_longterm,mm/hugetlb_dio,mm/cow"
+progs[mm]+=",iommu/iommufd,iommu/iommufd_fail_nth,rdma/mr_memory.sh"
+progs[movable]="mm/gup_range"
 
 mode=strict run=boot limit=300 only_accel='' icount='' short=''
 while [[ ${1-} == --* ]]; do
@@ -41,8 +50,12 @@ initrd=$build/initramfs.cpio
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
+case $mode in
+mm | movable) memory=4G ;;
+*) memory=1536M ;;
+esac
 machine=(
-	-machine "q35,kernel-irqchip=split" -cpu max -smp 2 -m 1536M
+	-machine "q35,kernel-irqchip=split" -cpu max -smp 2 -m "$memory"
 	-nodefaults -display none -no-reboot
 	-kernel "$kernel" -initrd "$initrd"
 )
@@ -57,7 +70,7 @@ disk() {
 # a PCI function of its own in the first free slot.
 iommu() {
 	case $mode in
-	strict | passthrough | swiotlb) machine+=(-device "intel-iommu,intremap=on,caching-mode=on") ;;
+	strict | passthrough | swiotlb | mm | movable) machine+=(-device "intel-iommu,intremap=on,caching-mode=on") ;;
 	lazy | nocm) machine+=(-device "intel-iommu,intremap=on,caching-mode=off") ;;
 	scalable) machine+=(-device "intel-iommu,intremap=on,caching-mode=on,x-scalable-mode=on") ;;
 	amd) machine+=(-device amd-iommu) ;;
@@ -95,11 +108,29 @@ devices() {
 	fi
 }
 
+# A file system, swap, and memory of a device.
+mm_devices() {
+	for id in ext4 swap cmb; do
+		truncate -s 256M "$tmp/$id"
+	done
+	mkfs.ext4 -q "$tmp/ext4"
+	for id in ext4 swap cmb; do
+		machine+=(-drive "if=none,id=$id,file=$tmp/$id,format=raw,cache=unsafe")
+	done
+	machine+=(
+		-device "nvme,addr=0x8,serial=phyr-ext4,drive=ext4"
+		-device "nvme,addr=0x9,serial=phyr-swap,drive=swap"
+		-device "nvme,addr=0xa,serial=phyr-cmb,drive=cmb,cmb_size_mb=16"
+	)
+}
+
+# no_timer_check: on a busy host the timer of the IO-APIC can come too late for the
+# kernel's taste, which then panics.
 command_line() {
-	local line="console=ttyS0 panic=-1 phyr.run=$run phyr.mode=$mode"
+	local line="console=ttyS0 no_timer_check panic=-1 phyr.run=$run phyr.mode=$mode"
 	line+=" phyr.probe=${PHYR_PROBE:-phyr_iter_fill}"
 	case $mode in
-	strict | nocm) line+=" intel_iommu=on iommu.strict=1" ;;
+	strict | nocm | mm | movable) line+=" intel_iommu=on iommu.strict=1" ;;
 	passthrough) line+=" intel_iommu=on iommu=pt" ;;
 	swiotlb) line+=" intel_iommu=off swiotlb=force,track_hiwater" ;;
 	lazy) line+=" intel_iommu=on iommu.strict=0 swiotlb=force,track_hiwater" ;;
@@ -108,7 +139,13 @@ command_line() {
 	esac
 	# All suites but dma-buf-fence-chain: its test_wait_forward stops a thread, and
 	# fails with -EINTR if that had no time to start.
-	if [[ $run != tests ]]; then
+	if [[ $mode == mm || $mode == movable ]]; then
+		line+=" kunit.enable=0 scsi_debug.add_host=0 phyr.progs=${progs[$mode]}"
+		line+=" hugepagesz=1G hugepages=1 default_hugepagesz=2M"
+		# as many pages as gup_test takes, and more; or ZONE_MOVABLE, which would be
+		# full of these
+		if [[ $mode == mm ]]; then line+=" hugepages=256"; else line+=" movablecore=512M"; fi
+	elif [[ $run != tests ]]; then
 		line+=" kunit.enable=0 scsi_debug.add_host=0"
 	elif [[ $short ]]; then
 		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*dm*[!n]"
@@ -128,7 +165,7 @@ kvm_works() {
 	[[ -r /dev/kvm && -w /dev/kvm ]] || return 1
 	: >"$tmp/trial"
 	setsid qemu-system-x86_64 -accel kvm "${machine[@]}" \
-		-append "console=ttyS0 panic=-1 kunit.enable=0 scsi_debug.add_host=0 phyr.run=trial" \
+		-append "console=ttyS0 no_timer_check panic=-1 kunit.enable=0 scsi_debug.add_host=0 phyr.run=trial" \
 		-serial null -serial "file:$tmp/trial" </dev/null >/dev/null 2>&1 &
 	pid=$!
 	disown "$pid"
@@ -166,7 +203,10 @@ else
 	machine+=(-accel "$accel")
 fi
 iommu
-devices
+case $mode in
+mm | movable) mm_devices ;;
+*) devices ;;
+esac
 append=$(command_line)
 
 if [[ $run == sh ]]; then

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Make build/initramfs.cpio: busybox, fio, the selftests and ci/guest-init.
+# Make build/initramfs.cpio: busybox, fio, rdma-core's programs, the selftests of
+# the series and those of mainline that pin memory, and ci/guest-init.
 # Only made when one of them has changed.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -10,7 +11,12 @@ root=$build/initramfs
 stage=$build/selftests
 mkdir -p "$logs" "$stage"
 
-for tool in busybox fio cpio rsync; do
+# What the selftests of RDMA run, and the drivers of rdma-core for them.
+rdma_programs=(ip rdma ibv_rc_pingpong rping)
+rdma_drivers=(rxe siw)
+mm_tests=(gup_test gup_longterm cow hugetlb_dio gup_range)
+
+for tool in busybox fio cpio rsync "${rdma_programs[@]}"; do
 	command -v "$tool" >/dev/null ||
 		die "no $tool for the guest: install what ci/packages names"
 done
@@ -28,11 +34,55 @@ install_selftests() {
 		"$root/tests/kselftest/ktap_helpers.sh"
 }
 
-# A program and the libraries that it names.
-install_program() {
-	install -D "$1" "$root/bin/${1##*/}"
+# The libraries that a program or library names.
+install_libraries() {
 	ldd "$1" | grep -o '/[^ ]*' | while read -r library; do
 		install -D "$library" "$root$library"
+	done
+}
+
+# kselftest DIRECTORY PROGRAM...: programs of mainline's tools/testing/selftests, or
+# scripts, which are there as they are.
+kselftest() {
+	local dir=$1 prog
+	shift
+	mkdir -p "$stage/$dir"
+	for prog; do
+		if [[ -f $kselftest/$dir/$prog ]]; then
+			install -D "$kselftest/$dir/$prog" "$root/tests/$dir/$prog"
+			continue
+		fi
+		make -C "$kselftest/$dir" OUTPUT="$stage/$dir" CC="ccache gcc" \
+			KHDR_INCLUDES="-isystem $build/guest/usr/include" "$stage/$dir/$prog"
+		install -D "$stage/$dir/$prog" "$root/tests/$dir/$prog"
+		install_libraries "$stage/$dir/$prog"
+	done
+}
+
+install_kselftests() {
+	make -C "$linux" O="$build/guest" ARCH=x86 headers
+	kselftest mm "${mm_tests[@]}"
+	install "$top/ci/guest-gup-test" "$root/tests/mm/gup_test.sh"
+	kselftest iommu iommufd iommufd_fail_nth
+	kselftest rdma mr_memory mr_memory.sh
+}
+
+install_program() {
+	install -D "$1" "$root/bin/${1##*/}"
+	install_libraries "$1"
+}
+
+install_rdma() {
+	local name plugin
+	for name in "${rdma_programs[@]}"; do
+		install_program "$(command -v "$name")"
+	done
+	for name in "${rdma_drivers[@]}"; do
+		install -D "/etc/libibverbs.d/$name.driver" "$root/etc/libibverbs.d/$name.driver"
+		for plugin in /usr/lib/*/libibverbs/lib"$name"-*.so; do
+			install -D "$plugin" "$root$plugin"
+			install_libraries "$plugin"
+		done
 	done
 }
 
@@ -44,7 +94,9 @@ make_root() {
 		ln -sf busybox "$root/bin/$applet"
 	done
 	install_program "$(command -v fio)"
+	install_rdma
 	install_selftests
+	install_kselftests
 	install "$top/ci/guest-init" "$root/init"
 }
 
@@ -55,8 +107,9 @@ pack() {
 }
 
 inputs() {
-	find "$0" "$top/ci/guest-init" "$top/selftests" "$kselftest/lib.mk" \
-		"$kselftest/kselftest/ktap_helpers.sh" \
+	find "$0" "$top/ci/"guest-{init,gup-test} "$top/selftests" "$kselftest/lib.mk" \
+		"$kselftest/kselftest/ktap_helpers.sh" "$kselftest"/kselftest*.h \
+		"$kselftest"/{mm,iommu,rdma} "$linux/include/uapi" \
 		"$(command -v busybox)" "$(command -v fio)" \
 		-type f -print0 | sort -z | xargs -0 sha256sum
 }

@@ -12,3 +12,6 @@ struct phyr_pin {
 };
 
 #define PHYR_PIN	_IOWR('p', 0, struct phyr_pin)
+
+/* The same memory as a memory region of an RDMA device.  Looks at name, addr, len. */
+#define PHYR_MR		_IOW('p', 1, struct phyr_pin)

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pin
+ * pin gup|mr|iommufd [DEVICE NAME]
  *
- * Has phyr_pin.c measure what it costs to pin memory of every kind.  Checks that the
- * memory is of that kind.
+ * Has phyr_pin.c measure what it costs to pin memory of every kind, or to register
+ * it as a memory region.  Or measures what it costs to map it by iommufd for DEVICE,
+ * one of vfio's, and logs rows "NAME-iommufd-<memory>-<map|unmap|both>".  Checks that
+ * the memory is of that kind.
  */
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
+#include <linux/iommufd.h>
+#include <linux/vfio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "phyr_pin.h"
@@ -22,7 +27,18 @@
 #define PAGE	(4 * KiB)
 #define THP	"/sys/kernel/mm/transparent_hugepage/"
 
+#define LOOPS	5
+#define NSEC	1000000000ULL
+
+/* What is asked for memory of each kind; returns how many ranges it is, if known. */
+static unsigned int (*measure)(const char *name, char *p, size_t len, int longterm);
+
 static int device;
+
+/* iommufd: the address space that memory is mapped into, and how rows start */
+static int iommufd;
+static __u32 ioas;
+static const char *row;
 
 static void set(const char *path, const char *value)
 {
@@ -43,7 +59,7 @@ static char *map(size_t len, size_t align, int flags)
 	return p + (-(unsigned long)p & (align - 1));
 }
 
-static unsigned int measure(const char *name, char *p, size_t len, int longterm)
+static unsigned int measure_pin(const char *name, char *p, size_t len, int longterm)
 {
 	struct phyr_pin pin = {
 		.addr = (unsigned long)p, .len = len, .longterm = longterm,
@@ -54,6 +70,87 @@ static unsigned int measure(const char *name, char *p, size_t len, int longterm)
 		err(1, "pin %s", name);
 	printf("pin: %s: %u ranges\n", name, pin.ranges);
 	return pin.ranges;
+}
+
+static unsigned int measure_mr(const char *name, char *p, size_t len, int longterm)
+{
+	struct phyr_pin pin = { .addr = (unsigned long)p, .len = len };
+
+	/* memory regions always are */
+	if (longterm)
+		return 0;
+	snprintf(pin.name, sizeof(pin.name), "%s", name);
+	if (ioctl(device, PHYR_MR, &pin))
+		err(1, "memory region %s", name);
+	return 0;
+}
+
+static __u64 now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC + ts.tv_nsec;
+}
+
+static unsigned int measure_map(const char *name, char *p, size_t len, int longterm)
+{
+	__u64 best_map = ~0ULL, best_unmap = ~0ULL;
+	int i;
+
+	if (longterm)
+		return 0;
+	for (i = 0; i < LOOPS; i++) {
+		struct iommu_ioas_map map = {
+			.size = sizeof(map), .ioas_id = ioas,
+			.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE |
+				 IOMMU_IOAS_MAP_FIXED_IOVA,
+			.user_va = (unsigned long)p, .length = len,
+			.iova = 1ULL << 32,
+		};
+		struct iommu_ioas_unmap unmap = {
+			.size = sizeof(unmap), .ioas_id = ioas,
+			.iova = map.iova, .length = len,
+		};
+		__u64 start = now(), mapped, end;
+
+		if (ioctl(iommufd, IOMMU_IOAS_MAP, &map))
+			err(1, "IOMMU_IOAS_MAP of %s", name);
+		mapped = now();
+		if (ioctl(iommufd, IOMMU_IOAS_UNMAP, &unmap) || unmap.length != len)
+			err(1, "IOMMU_IOAS_UNMAP of %s", name);
+		end = now();
+		if (mapped - start < best_map)
+			best_map = mapped - start;
+		if (end - mapped < best_unmap)
+			best_unmap = end - mapped;
+	}
+	printf("phyr_bench: %s-iommufd-%s-map %llu\n", row, name, best_map);
+	printf("phyr_bench: %s-iommufd-%s-unmap %llu\n", row, name, best_unmap);
+	printf("phyr_bench: %s-iommufd-%s-both %llu\n", row, name, best_map + best_unmap);
+	return 0;
+}
+
+/* Puts the device into an address space, which is when memory is mapped for it. */
+static void attach(const char *path)
+{
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+	struct vfio_device_attach_iommufd_pt pt = { .argsz = sizeof(pt) };
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+
+	iommufd = open("/dev/iommu", O_RDWR);
+	device = open(path, O_RDWR);
+	if (iommufd < 0 || device < 0)
+		err(1, "/dev/iommu, %s", path);
+	bind.iommufd = iommufd;
+	if (ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind))
+		err(1, "VFIO_DEVICE_BIND_IOMMUFD");
+	if (ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc))
+		err(1, "IOMMU_IOAS_ALLOC");
+	ioas = alloc.out_ioas_id;
+	pt.pt_id = ioas;
+	if (ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &pt))
+		err(1, "VFIO_DEVICE_ATTACH_IOMMUFD_PT");
 }
 
 /* Kibibytes of the calling process that are of a kind in its smaps_rollup. */
@@ -138,17 +235,36 @@ static void measure_hugetlb(size_t len)
 	set("/proc/sys/vm/nr_hugepages", "0");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	device = open("/dev/phyr_pin", O_RDWR);
-	if (device < 0)
-		err(1, "/dev/phyr_pin");
-	measure_thp(256 * MiB);
+	const char *what = argc > 1 ? argv[1] : "";
+	size_t most = 1024 * MiB;
+
+	if (!strcmp(what, "iommufd") && argc == 4) {
+		attach(argv[2]);
+		row = argv[3];
+		measure = measure_map;
+	} else {
+		device = open("/dev/phyr_pin", O_RDWR);
+		if (device < 0)
+			err(1, "/dev/phyr_pin");
+		measure = measure_mr;
+	}
+	if (!strcmp(what, "gup")) {
+		measure = measure_pin;
+		most = 256 * MiB;
+	} else if (measure == measure_mr && strcmp(what, "mr")) {
+		errx(2, "usage: pin gup|mr|iommufd [DEVICE NAME]");
+	}
+
+	measure_thp(most);
 	measure_hugetlb(256 * MiB);
 	measure_64k(256 * MiB);
-	measure_pages("4k", 256 * MiB, 0);
+	/* how many of these are adjacent differs, and with it what is mapped */
+	if (measure == measure_pin)
+		measure_pages("4k", 256 * MiB, 0);
 	measure_pages("4k_scattered", 256 * MiB, 1);
 	measure_pages("4k_single", PAGE, 0);
-	puts("pin: done");
+	printf("pin: %s done\n", what);
 	return 0;
 }
