@@ -61,7 +61,7 @@ initramfs() {
 	mkdir -p "$root"/{bin,dev,proc,sys,tmp}
 	install -D "$(command -v busybox)" "$root/bin/busybox"
 	install_program "$(command -v fio)" "$root"
-	for tool in busy fragment pin scatter_write; do
+	for tool in busy direct_write fragment pin; do
 		gcc -O2 -Wall -Wextra -static -isystem "$out/usr/include" -o "$root/bin/$tool" "$top/selftests/bench/$tool.c" ||
 			fail "selftests/bench/$tool.c does not compile: mend the first error"
 	done

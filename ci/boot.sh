@@ -38,7 +38,7 @@ lock_build
 stage 2 6 "base and patches: build/linux"
 step "$top/ci/tree.sh"
 stage 3 6 "kernel: build/guest"
-step "$top/ci/build.sh" guest guest intel-iommu amd-iommu virtio-iommu dma-buf users mm kunit debug
+step "$top/ci/build.sh" guest guest intel-iommu amd-iommu virtio-iommu dma-buf users mm vfio xen kunit debug
 stage 4 6 "initramfs: build/initramfs.cpio"
 step "$top/ci/initramfs.sh"
 stage 5 6 "accelerator: a trial boot if there is /dev/kvm"

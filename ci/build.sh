@@ -49,7 +49,7 @@ configure() {
 	done >"$out/fragments"
 	# Before the first patch there is nothing of the series to switch on.
 	[[ -n $(lgit rev-list --max-count=1 --skip=1 HEAD) ]] ||
-		sed -i '/^CONFIG_\(PHYR\|BLK_MQ_DMA\|DMA_PHYR\|IOMMU_DMA\|INFINIBAND_RW\|INFINIBAND_UMEM\)_KUNIT_TEST/d' "$out/fragments"
+		sed -i '/^CONFIG_\(PHYR\|BLK_MQ_DMA\|DMA_PHYR\|DMA_EDU\|IOMMU_DMA\|INFINIBAND_RW\|INFINIBAND_UMEM\)_KUNIT_TEST/d' "$out/fragments"
 	run_logged "$log" kbuild KCONFIG_CONFIG="$new" KCONFIG_ALLCONFIG="$out/fragments" allnoconfig ||
 		die "cannot configure build/$name: see $(rel "$log")"
 	missing=$(lost "$out/fragments" "$new")

@@ -17,9 +17,23 @@
 #                tables only: the page table is the vtdss format all the same
 #   amd          amd-iommu, strict: the amdv1 format, coherent page walks
 #   virtio       virtio-iommu, strict: no page table in the guest, map_pages()
-# Two more have no KUnit and other disks, and run what mainline has to test pins with:
+#   high         no IOMMU; memory above 4 GiB, which edu does not reach, and of a disk
+# Three more have no KUnit and other devices, and run what mainline has to test pins with:
 #   mm           as strict, with more memory: selftests of mm, iommu and rdma
 #   movable      the same, with a part of it in ZONE_MOVABLE: selftests/mm/gup_range
+#   vfio         as mm, with devices for user space: selftests of vfio
+# So have those where one NVMe disk reaches the memory of another, p2p.sh:
+#   p2p          no IOMMU in use; behind one switch by bus address, else through the
+#                host bridge, which Linux trusts with a Zen CPU
+#   p2p-refused  the same with a CPU that is no Zen, so not through the host bridge
+#   p2p-iommu    the same with intel-iommu, strict: through the host bridge by IOVA
+#   p2p-amd      the same with amd-iommu
+# And those with little memory and a disk for swap, progress.sh:
+#   progress     as strict
+#   progress-pt  as passthrough
+# And the one with another machine, xen.sh:
+#   xen          dom0 of Xen, a PV guest: no IOMMU, but machine memory has other
+#                addresses than physical memory, and is in pieces
 #   ci/guest.sh --accel KERNEL
 # Says which accelerator a guest gets here, kvm or tcg.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -29,6 +43,15 @@ declare -A progs
 progs[mm]="mm/gup_test.sh,mm/gup_longterm,mm/hugetlb_dio,mm/cow"
 progs[mm]+=",iommu/iommufd,iommu/iommufd_fail_nth,rdma/mr_memory.sh"
 progs[movable]="mm/gup_range"
+progs[vfio]="vfio/vfio_dma_mapping_test,vfio/vfio_dma_mapping_mmio_test"
+progs[vfio]+=",vfio/vfio_pci_driver_test,vfio/vfio_dma_transfer_test"
+progs[p2p]=p2p.sh
+progs[p2p-refused]=p2p.sh
+progs[p2p-iommu]=p2p.sh
+progs[p2p-amd]=p2p.sh
+progs[progress]=progress.sh
+progs[progress-pt]=progress.sh
+progs[xen]=xen.sh
 
 mode=strict run=boot limit=300 only_accel='' icount='' short=''
 while [[ ${1-} == --* ]]; do
@@ -47,17 +70,27 @@ kernel=${1:?no kernel named}
 initrd=$build/initramfs.cpio
 [[ -s $kernel ]] || die "no kernel $kernel: run ci/build.sh first"
 [[ -s $initrd ]] || die "no $(rel "$initrd"): run ci/initramfs.sh first"
+console=ttyS0
+if [[ $mode == xen ]]; then
+	console=hvc0
+	[[ -s $build/xen/xen ]] || die "no $(rel "$build/xen/xen"): run ci/xen.sh first"
+fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 case $mode in
-mm | movable) memory=4G ;;
+mm | movable | vfio) memory=4G ;;
+high) memory=6G ;;
+progress*) memory=448M ;;
 *) memory=1536M ;;
 esac
+case $mode in
+p2p | p2p-iommu | p2p-amd) cpu="max,vendor=AuthenticAMD,family=23,model=1" ;;
+*) cpu=max ;;
+esac
 machine=(
-	-machine "q35,kernel-irqchip=split" -cpu max -smp 2 -m "$memory"
+	-machine "q35,kernel-irqchip=split" -cpu "$cpu" -smp 2 -m "$memory"
 	-nodefaults -display none -no-reboot
-	-kernel "$kernel" -initrd "$initrd"
 )
 
 # One sparse file a disk, gone with the guest.
@@ -70,20 +103,32 @@ disk() {
 # a PCI function of its own in the first free slot.
 iommu() {
 	case $mode in
-	strict | passthrough | swiotlb | mm | movable) machine+=(-device "intel-iommu,intremap=on,caching-mode=on") ;;
+	strict | passthrough | swiotlb | mm | movable | vfio | p2p | p2p-refused | p2p-iommu | progress*)
+		machine+=(-device "intel-iommu,intremap=on,caching-mode=on")
+		;;
 	lazy | nocm) machine+=(-device "intel-iommu,intremap=on,caching-mode=off") ;;
 	scalable) machine+=(-device "intel-iommu,intremap=on,caching-mode=on,x-scalable-mode=on") ;;
-	amd) machine+=(-device amd-iommu) ;;
+	amd | p2p-amd) machine+=(-device amd-iommu) ;;
 	virtio) machine+=(-device "virtio-iommu-pci,addr=0x1") ;;
+	high | xen) ;;
 	*) die "unknown mode $mode: see the head of ci/guest.sh" ;;
 	esac
+}
+
+# A function without a driver that has memory in its BAR.
+bar() {
+	machine+=(
+		-object "memory-backend-ram,id=bar,size=16M,share=on"
+		-device "ivshmem-plain,addr=0x11,memdev=bar"
+	)
 }
 
 # mdts=9: 2 MiB fit into one command. iommu_platform sends virtio through the DMA
 # API; its queues keep their length of 256, as QEMU 7.2 writes the rings of longer
 # ones, which do not fit into a page, to wrong addresses behind an IOMMU. edu is
-# a function without a driver: the KUnit tests map for it. The slots are fixed, so
-# that the IOMMU's own function is in nobody's way.
+# a function without a driver: the KUnit tests map for it, and have it move data
+# from and to ivshmem, memory that is not the system's. The slots are fixed, so that
+# the IOMMU's own function is in nobody's way.
 devices() {
 	local id
 	for id in nvme pi pi4k virtio scsi; do
@@ -97,8 +142,13 @@ devices() {
 		-device "virtio-blk-pci,addr=0xa,serial=phyr-virtio-blk,drive=virtio,iommu_platform=on,disable-legacy=on"
 		-device "virtio-scsi-pci,addr=0xb,id=scsi,iommu_platform=on,disable-legacy=on"
 		-device "scsi-hd,bus=scsi.0,serial=phyr-virtio-scsi,drive=scsi"
-		-device "edu,addr=0x10"
+		-device "edu,addr=0x10,dma_mask=0xffffffff"
 	)
+	bar
+	if [[ $mode == high ]]; then
+		disk cmb
+		machine+=(-device "nvme,addr=0x12,serial=phyr-cmb,drive=cmb,cmb_size_mb=16")
+	fi
 	# QEMU's AHCI fails commands, and then asserts, when their table crosses
 	# into a page that is not the physically next one: an IOMMU lets Linux
 	# allocate it from any pages.
@@ -124,27 +174,94 @@ mm_devices() {
 	)
 }
 
+# Who does DMA, to any address, and where to.
+vfio_devices() {
+	machine+=(-device "edu,addr=0x10,dma_mask=0xffffffffffffffff")
+	bar
+}
+
+# A disk with memory and one that shares a switch with it, and one behind another
+# root port. QEMU's amd-iommu takes what is behind a bridge for another device.
+p2p_devices() {
+	local id cmb="bus=down1" port="bus=root2"
+	for id in cmb switch port; do
+		disk "$id"
+	done
+	if [[ $mode == p2p-amd ]]; then
+		cmb="addr=0x8" port="addr=0x9"
+	else
+		machine+=(
+			-device "pcie-root-port,id=root1,addr=0x8,chassis=1,slot=1"
+			-device "x3130-upstream,id=up,bus=root1"
+			-device "xio3130-downstream,id=down1,bus=up,chassis=2,slot=1"
+			-device "xio3130-downstream,id=down2,bus=up,chassis=2,slot=2"
+			-device "pcie-root-port,id=root2,addr=0x9,chassis=1,slot=2"
+			-device "nvme,bus=down2,serial=phyr-p2p-switch,drive=switch,mdts=9"
+		)
+	fi
+	machine+=(
+		-device "nvme,$cmb,serial=phyr-cmb,drive=cmb,mdts=9,cmb_size_mb=16"
+		-device "nvme,$port,serial=phyr-p2p-port,drive=port,mdts=9"
+	)
+}
+
+progress_devices() {
+	disk nvme
+	disk swap
+	truncate -s 512M "$tmp/swap"
+	machine+=(
+		-device "nvme,addr=0x8,serial=phyr-nvme,drive=nvme,mdts=9"
+		-device "nvme,addr=0x9,serial=phyr-swap,drive=swap,mdts=9"
+	)
+}
+
+# The file system is made here: what has large folios needs more than busybox has.
+xen_devices() {
+	disk nvme
+	disk ext4
+	mkfs.ext4 -q "$tmp/ext4"
+	machine+=(
+		-device "nvme,addr=0x8,serial=phyr-nvme,drive=nvme,mdts=9"
+		-device "nvme,addr=0x9,serial=phyr-ext4,drive=ext4,mdts=9"
+	)
+}
+
 # no_timer_check: on a busy host the timer of the IO-APIC can come too late for the
 # kernel's taste, which then panics.
 command_line() {
-	local line="console=ttyS0 no_timer_check panic=-1 phyr.run=$run phyr.mode=$mode"
+	local line="console=$console no_timer_check panic=-1 phyr.run=$run phyr.mode=$mode"
 	line+=" phyr.probe=${PHYR_PROBE:-phyr_iter_fill}"
 	case $mode in
-	strict | nocm | mm | movable) line+=" intel_iommu=on iommu.strict=1" ;;
-	passthrough) line+=" intel_iommu=on iommu=pt" ;;
+	strict | nocm | mm | movable | vfio | progress | p2p-iommu)
+		line+=" intel_iommu=on iommu.strict=1"
+		;;
+	passthrough | progress-pt) line+=" intel_iommu=on iommu=pt" ;;
+	p2p | p2p-refused) line+=" intel_iommu=off" ;;
 	swiotlb) line+=" intel_iommu=off swiotlb=force,track_hiwater" ;;
+	high) line+=" swiotlb=track_hiwater" ;;
 	lazy) line+=" intel_iommu=on iommu.strict=0 swiotlb=force,track_hiwater" ;;
 	scalable) line+=" intel_iommu=on,sm_on iommu.strict=1" ;;
-	amd | virtio) line+=" iommu.strict=1" ;;
+	amd | virtio | p2p-amd) line+=" iommu.strict=1" ;;
 	esac
+	# memory without struct pages, as a section of its own
+	[[ -n ${progs[$mode]-} ]] || line+=" memmap=128M!1G"
 	# All suites but dma-buf-fence-chain: its test_wait_forward stops a thread, and
 	# fails with -EINTR if that had no time to start.
-	if [[ $mode == mm || $mode == movable ]]; then
+	if [[ -n ${progs[$mode]-} ]]; then
 		line+=" kunit.enable=0 scsi_debug.add_host=0 phyr.progs=${progs[$mode]}"
-		line+=" hugepagesz=1G hugepages=1 default_hugepagesz=2M"
+		case $mode in
+		mm | movable | vfio) line+=" hugepagesz=1G hugepages=1 default_hugepagesz=2M" ;;
+		# which allocates what it keeps in mind of each mapping
+		progress*) line+=" dma_debug=off" ;;
+		esac
 		# as many pages as gup_test takes, and more; or ZONE_MOVABLE, which would be
 		# full of these
-		if [[ $mode == mm ]]; then line+=" hugepages=256"; else line+=" movablecore=512M"; fi
+		case $mode in
+		mm) line+=" hugepages=256" ;;
+		movable) line+=" movablecore=512M" ;;
+		# huge pages for the gigabyte of shmem that vfio_pci_driver_test maps again and again
+		vfio) line+=" hugepages=16 transparent_hugepage_shmem=always" ;;
+		esac
 	elif [[ $run != tests ]]; then
 		line+=" kunit.enable=0 scsi_debug.add_host=0"
 	elif [[ $short ]]; then
@@ -158,6 +275,22 @@ command_line() {
 	printf '%s\n' "$line"
 }
 
+# What QEMU boots: the kernel, or Xen, which takes it and its command line as the
+# first of its modules. With smap, dom0 ends in its first return to user space: Xen
+# hides it from dom0, but QEMU's TCG heeds it.
+payload() {
+	local line
+	line=$(command_line)
+	if [[ $mode != xen ]]; then
+		machine+=(-kernel "$kernel" -initrd "$initrd" -append "$line")
+		return
+	fi
+	machine+=(
+		-kernel "$build/xen/xen" -initrd "$kernel ${line//,/,,},$initrd"
+		-append "console=com1 com1=115200 dom0_mem=1G smap=0"
+	)
+}
+
 # A guest can hang in KVM for good, even deaf to the first signals: nothing here
 # waits for it longer than the trial takes.
 kvm_works() {
@@ -165,6 +298,7 @@ kvm_works() {
 	[[ -r /dev/kvm && -w /dev/kvm ]] || return 1
 	: >"$tmp/trial"
 	setsid qemu-system-x86_64 -accel kvm "${machine[@]}" \
+		-kernel "$kernel" -initrd "$initrd" \
 		-append "console=ttyS0 no_timer_check panic=-1 kunit.enable=0 scsi_debug.add_host=0 phyr.run=trial" \
 		-serial null -serial "file:$tmp/trial" </dev/null >/dev/null 2>&1 &
 	pid=$!
@@ -205,18 +339,22 @@ fi
 iommu
 case $mode in
 mm | movable) mm_devices ;;
+vfio) vfio_devices ;;
+p2p*) p2p_devices ;;
+progress*) progress_devices ;;
+xen) xen_devices ;;
 *) devices ;;
 esac
-append=$(command_line)
+payload
 
 if [[ $run == sh ]]; then
-	qemu-system-x86_64 "${machine[@]}" -append "$append" -serial mon:stdio -serial null
+	qemu-system-x86_64 "${machine[@]}" -serial mon:stdio -serial null
 	exit
 fi
 
 : >"$log" && : >"$log.out"
 status=0
-timeout -k 5 "$limit" qemu-system-x86_64 "${machine[@]}" -append "$append" \
+timeout -k 5 "$limit" qemu-system-x86_64 "${machine[@]}" \
 	-serial "file:$log" -serial "file:$log.out" </dev/null >"$log.qemu" 2>&1 || status=$?
 case $status in
 0) ;;

@@ -15,6 +15,8 @@ mkdir -p "$logs" "$stage"
 rdma_programs=(ip rdma ibv_rc_pingpong rping)
 rdma_drivers=(rxe siw)
 mm_tests=(gup_test gup_longterm cow hugetlb_dio gup_range)
+vfio_tests=(vfio_dma_mapping_test vfio_dma_mapping_mmio_test vfio_pci_driver_test
+	vfio_dma_transfer_test)
 
 for tool in busybox fio cpio rsync "${rdma_programs[@]}"; do
 	command -v "$tool" >/dev/null ||
@@ -26,7 +28,7 @@ done
 # it has in the kernel tree.
 install_selftests() {
 	ln -sfn -t "$stage" "$kselftest"/{lib.mk,kselftest,kselftest.h,kselftest_harness.h}
-	rsync -a --delete --exclude=phyr_vec --exclude=phyr_torn "$top/selftests/" "$stage/phyr/"
+	rsync -a --delete --exclude=phyr_vec --exclude=phyr_torn --exclude=phyr_p2p --exclude=phyr_swap --exclude=phyr_grant "$top/selftests/" "$stage/phyr/"
 	make -C "$stage/phyr" INSTALL_PATH="$root/tests/phyr" install
 	make -s -C "$stage/phyr" COLLECTION=phyr emit_tests |
 		sed -n 's/^phyr://p' >"$root/tests/phyr/progs"
@@ -65,6 +67,7 @@ install_kselftests() {
 	install "$top/ci/guest-gup-test" "$root/tests/mm/gup_test.sh"
 	kselftest iommu iommufd iommufd_fail_nth
 	kselftest rdma mr_memory mr_memory.sh
+	kselftest vfio "${vfio_tests[@]}"
 }
 
 install_program() {
@@ -109,7 +112,7 @@ pack() {
 inputs() {
 	find "$0" "$top/ci/"guest-{init,gup-test} "$top/selftests" "$kselftest/lib.mk" \
 		"$kselftest/kselftest/ktap_helpers.sh" "$kselftest"/kselftest*.h \
-		"$kselftest"/{mm,iommu,rdma} "$linux/include/uapi" \
+		"$kselftest"/{mm,iommu,rdma,vfio} "$linux/include/uapi" \
 		"$(command -v busybox)" "$(command -v fio)" \
 		-type f -print0 | sort -z | xargs -0 sha256sum
 }

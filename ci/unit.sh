@@ -53,7 +53,7 @@ status=0
 # skipped.
 fine='PT_FEAT_DYNAMIC_TOP not set|no growth possible|incompatible psize|range is too small'
 fine+='|Needs CONFIG_NEED_SG_DMA_FLAGS|no dma_map_ops: the kernel needs ARCH_HAS_DMA_OPS'
-fine+='|no PCI function to (map for|own memory)|no swiotlb that the test can use|the kernel has no PCI_P2PDMA'
+fine+='|no PCI function to (map for|own memory)|no swiotlb that the test can use|the kernel has no PCI_P2PDMA|no peer-to-peer memory'
 fine+='|this device (has no need to bounce|only has addresses for memory)'
 ! lines=$(grep -E '# SKIP [^ ]' "$result" | grep -vE "$fine") ||
 	die "unit: skipped without need: $(head -n 1 <<<"$lines"): see $(rel "$result")"

@@ -10,7 +10,8 @@
 #	-device nvme,drive=d,serial=phyr-nvme
 #
 # Environment, each optional:
-#   PHYR_MODE	 what the disk's DMA has to be: strict, lazy, passthrough, swiotlb
+#   PHYR_MODE	 what the disk's DMA has to be: strict, lazy, passthrough, direct,
+#		 swiotlb
 #   PHYR_PROBE	 the function that walks each request of more than one segment
 
 PHYR_PROBE=${PHYR_PROBE:-phyr_iter_fill}
@@ -224,6 +225,7 @@ case_mode()
 	strict) [ "$group" = DMA ] ;;
 	lazy) [ "$group" = DMA-FQ ] ;;
 	passthrough) [ "$group" = identity ] && [ "$bounces" -eq 0 ] ;;
+	direct) [ "$group" = none ] && [ "$bounces" -eq 0 ] ;;
 	swiotlb) [ "$group" = none ] && [ "$bounces" -gt 0 ] ;;
 	*) skip "PHYR_MODE is not set: $why" ;;
 	esac

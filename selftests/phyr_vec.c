@@ -170,6 +170,29 @@ static void one_huge_page(bool hugetlb)
 	add(p, HUGE_PAGE);
 }
 
+/* One buffer that is the start of a file, which is there in large folios. */
+static void file(const char *path, size_t len)
+{
+	int fd = open(path, O_RDWR);
+	unsigned long joined = 0;
+	size_t i;
+	char *p;
+
+	if (fd < 0)
+		err(1, "%s", path);
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
+		 0);
+	if (p == MAP_FAILED)
+		err(1, "mmap of %s", path);
+	memset(p, POISON, len);
+	for (i = PAGE; i < len; i += PAGE)
+		joined += pfn_of(p + i) == pfn_of(p + i - PAGE) + 1;
+	if (joined < len / PAGE / 2)
+		errx(1, "%s has no large folios: %lu of %lu pages adjacent", path,
+		     joined, len / PAGE);
+	add(p, len);
+}
+
 /* Migration between the first look and the I/O would void the layout. */
 static void check_not_moved(void)
 {
@@ -197,7 +220,7 @@ static int open_direct(const char *path, int flags)
 
 static void bad_arguments(void)
 {
-	errx(2, "usage: phyr_vec scatter|gaps|plain|thp|hugetlb UNALIGNED POS LENGTH FROM TO");
+	errx(2, "usage: phyr_vec scatter|gaps|plain|thp|hugetlb|file=PATH UNALIGNED POS LENGTH FROM TO");
 }
 
 static unsigned long number(const char *s)
@@ -219,6 +242,7 @@ static unsigned long number(const char *s)
  *   plain     1 MiB, virtually contiguous, UNALIGNED bytes into its first page
  *   thp       2 MiB, one transparent huge page
  *   hugetlb   2 MiB, one hugetlb page
+ *   file=PATH 1 MiB, the start of that file, which is overwritten
  */
 int main(int argc, char **argv)
 {
@@ -247,6 +271,8 @@ int main(int argc, char **argv)
 		one_huge_page(false);
 	else if (!strcmp(layout, "hugetlb"))
 		one_huge_page(true);
+	else if (!strncmp(layout, "file=", 5))
+		file(layout + 5, 1 << 20);
 	else
 		bad_arguments();
 	for (i = 0; i < nr_iov; i++)

@@ -97,6 +97,24 @@ static void unmap_phyr(void)
 	dma_unmap_phyr(dev, &phyr, out, nr_out, DIR, 0);
 }
 
+static bool map_mmio(void)
+{
+	struct phyr_iter iter;
+	int ret;
+
+	phyr_iter_mmio(&iter, vecs, nr, NULL, NULL);
+	memset(&phyr, 0, sizeof(phyr));
+	ret = dma_map_phyr(dev, &phyr, &iter, total, out, ARRAY_SIZE(out), DIR,
+			   0);
+	nr_out = ret;
+	return ret > 0;
+}
+
+static void unmap_mmio(void)
+{
+	unmap_phyr();
+}
+
 static bool map_domain(void)
 {
 	struct phyr_iter iter;
@@ -181,27 +199,32 @@ struct dma_vec {
 
 static struct dma_vec out[MAX_RANGES + 1];
 
-static bool link_vecs(void)
+static bool link_vecs_attrs(unsigned long attrs)
 {
 	size_t done = 0;
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
 		if (dma_iova_link(dev, &state, vecs[i].paddr, done, vecs[i].len,
-				  DIR, 0))
+				  DIR, attrs))
 			return false;
 		done += vecs[i].len;
 	}
 	return true;
 }
 
-static bool map_each_vec(void)
+static bool link_vecs(void)
+{
+	return link_vecs_attrs(0);
+}
+
+static bool map_each_vec_attrs(unsigned long attrs)
 {
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
 		out[i].addr = dma_map_phys(dev, vecs[i].paddr, vecs[i].len, DIR,
-					   0);
+					   attrs);
 		if (dma_mapping_error(dev, out[i].addr))
 			return false;
 		out[i].len = vecs[i].len;
@@ -210,12 +233,40 @@ static bool map_each_vec(void)
 	return true;
 }
 
+static bool map_each_vec(void)
+{
+	return map_each_vec_attrs(0);
+}
+
 static void unmap_each_vec(void)
 {
 	unsigned int i;
 
 	for (i = 0; i < nr_out; i++)
 		dma_unmap_phys(dev, out[i].addr, out[i].len, DIR, 0);
+}
+
+/* As dma_buf_phys_vec_to_sgt() has it. */
+static bool map_mmio(void)
+{
+	if (!dma_iova_try_alloc(dev, &state, vecs[0].paddr, total))
+		return map_each_vec_attrs(DMA_ATTR_MMIO);
+	out[0] = (struct dma_vec) { state.addr, total };
+	nr_out = 1;
+	return link_vecs_attrs(DMA_ATTR_MMIO) &&
+	       !dma_iova_sync(dev, &state, 0, total);
+}
+
+static void unmap_mmio(void)
+{
+	unsigned int i;
+
+	if (dma_use_iova(&state)) {
+		dma_iova_destroy(dev, &state, total, DIR, DMA_ATTR_MMIO);
+		return;
+	}
+	for (i = 0; i < nr_out; i++)
+		dma_unmap_phys(dev, out[i].addr, out[i].len, DIR, DMA_ATTR_MMIO);
 }
 
 static bool link_bvecs(void)
@@ -408,6 +459,10 @@ static void part_free(void)
 #define GRANULE	BIT(3)	/* whole pages only */
 #define OWN	BIT(4)	/* maps into own_domain */
 #define PART	BIT(5)	/* a part of a call: nothing to check, or compare */
+#define MMIO	BIT(6)	/* addresses without struct pages */
+
+/* Above all memory, and within what an IOMMU maps to. */
+#define MMIO_BASE	BIT_ULL(40)
 
 /* @collect: fills in @out where @map does not, outside of the figure. */
 static const struct call {
@@ -419,6 +474,7 @@ static const struct call {
 } calls[] = {
 	{ "vecs",	map_vecs, unmap_vecs, NULL, IOMMU | DIRECT },
 	{ "phyr",	map_phyr, unmap_phyr, NULL, IOMMU | DIRECT },
+	{ "mmio",	map_mmio, unmap_mmio, NULL, IOMMU | DIRECT | MMIO },
 	{ "blk",	map_blk, unmap_blk, NULL, IOMMU | DIRECT },
 	{ "sg",		map_sg, unmap_sg, collect_sg, IOMMU | DIRECT },
 	{ "page",	map_page, unmap_page, NULL, IOMMU | DIRECT | ONE },
@@ -627,6 +683,8 @@ static int measure(const struct call *call, const struct shape *shape,
 	unsigned int i;
 
 	make_ranges(shape, count);
+	for (i = 0; (call->flags & MMIO) && i < nr; i++)
+		vecs[i].paddr += MMIO_BASE;
 	/* checks, and warms the caches of the allocators */
 	if (!map_and_check(call))
 		goto failed;
@@ -669,7 +727,7 @@ static bool sensible(const struct call *call, const struct shape *shape,
 	if ((call->flags & GRANULE) && !shape->whole)
 		return false;
 	/* The parts are for a breakdown of one figure. */
-	if ((call->flags & PART) && shape != &shapes[0])
+	if ((call->flags & (PART | MMIO)) && shape != &shapes[0])
 		return false;
 	return true;
 }

@@ -202,6 +202,7 @@ static void measure_64k(size_t len)
 		errx(1, "no folios of 64K: %u ranges", ranges);
 	munmap(p, len);
 	set(THP "hugepages-64kB/enabled", "never");
+	set(THP "enabled", "madvise");
 }
 
 static void measure_thp(size_t len)

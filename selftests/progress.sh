@@ -1,0 +1,278 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# I/O gets on while memory is used up, and while every allocation fails that the
+# NVMe driver and all below it ask for: direct I/O on the disk phyr-nvme, and swap on
+# the disk phyr-swap. These are OVERWRITTEN, see lib.sh. Without an IOMMU direct I/O
+# that repeats has no such allocation at all, but for those of mempools.
+
+# The cases are run by name.
+# shellcheck disable=SC2317
+cd "$(dirname "$0")" || exit 1
+. ./lib.sh
+. ../kselftest/ktap_helpers.sh
+
+# What the driver does from a request to a command, and at its end, where the mapping
+# goes. Without an IOMMU only the first, and without mempools, which have something
+# aside: then nothing is left. At the end of a request the slabs may ask for memory.
+functions="nvme_queue_rq nvme_queue_rqs"
+spared=mempool_alloc_noprof
+if [ "$PHYR_MODE" != passthrough ]; then
+	functions="$functions nvme_irq nvme_pci_complete_batch nvme_pci_complete_rq"
+	spared=
+fi
+debugfs=/sys/kernel/debug
+often=1000000000
+
+# code_of FUNCTION...: from where the first of them starts to where the last one ends.
+code_of()
+{
+	sort /proc/kallsyms | awk -v names=" $* " '
+		tolower($2) != "t" { next }
+		last != "" && $1 != last { end = $1; last = "" }
+		index(names, " " $3 " ") { start = start ? start : $1; last = $1 }
+		END { print start ? "0x" start " 0x" end : "0 0" }'
+}
+
+# fail TIMES: no memory any more, or that often, for what is called from there.
+fail()
+{
+	times=$1
+	read -r start end spared_start spared_end <"$tmp/code"
+	for kind in failslab fail_page_alloc; do
+		dir=$debugfs/$kind
+		echo "$start" >$dir/require-start
+		echo "$end" >$dir/require-end
+		echo "$spared_start" >$dir/reject-start
+		echo "$spared_end" >$dir/reject-end
+		echo N >$dir/ignore-gfp-wait
+		echo 0 >$dir/verbose
+		echo "$times" >$dir/times
+	done
+	echo 0 >$debugfs/fail_page_alloc/min-order
+	echo 100 >$debugfs/failslab/probability
+	echo 100 >$debugfs/fail_page_alloc/probability
+}
+
+fail_no_more()
+{
+	echo 0 >$debugfs/failslab/probability
+	echo 0 >$debugfs/fail_page_alloc/probability
+}
+
+# failed KIND: how often.
+failed()
+{
+	echo $((times - $(cat $debugfs/"$1"/times)))
+}
+
+all_failed()
+{
+	echo $(($(failed failslab) + $(failed fail_page_alloc)))
+}
+
+# vmstat NAME
+vmstat()
+{
+	awk -v name="$1" '$1 == name { print $2 }' /proc/vmstat
+}
+
+# direct_io NAME: writes and verifies, once, with results in NAME.out
+direct_io()
+{
+	fio --eta=never --output-format=terse --terse-version=3 --allow_file_create=0 \
+		--output="$tmp/$1.out" progress.fio >"$tmp/$1.log" 2>&1
+}
+
+direct_io_ok()
+{
+	jobs_ok "$1.small:512" "$1.large:8192" "$1.merged:1024"
+}
+
+# More memory than there is, by 96 MiB: all of it is read again, twice.
+swap_io()
+{
+	size=$(awk '/^MemAvailable:/ { print int($2 / 1024 + 96) }' /proc/meminfo)
+	./phyr_swap "$size" 2 2>"$tmp/swap.log" &
+	swapper=$!
+}
+
+# ended PID SECONDS: has it ended, or does so soon?
+ended()
+{
+	left=$2
+	while kill -0 "$1" 2>/dev/null; do
+		[ "$left" -gt 0 ] || return
+		left=$((left - 1))
+		sleep 1
+	done
+}
+
+# Direct I/O as often as it takes until the program has ended.
+do_swap()
+{
+	out=$(vmstat pswpout) in=$(vmstat pswpin) runs=0
+	swap_io
+	while ! ended $swapper 0; do
+		direct_io "run" || break
+		direct_io_ok "run" || break
+		runs=$((runs + 1))
+	done
+	wait $swapper
+	echo $? >"$tmp/swap"
+	out=$((($(vmstat pswpout) - out) / 256))
+	in=$((($(vmstat pswpin) - in) / 256))
+}
+
+# What is had once is kept, descriptors and IOVA: where nothing is to be allocated,
+# the first time does not count, and where something is, nothing else does.
+do_failing_direct_io()
+{
+	[ "$PHYR_MODE" != passthrough ] || direct_io before
+	fail $often
+	direct_io during &
+	pid=$!
+	ended $pid 20
+	waits=$?
+	fail_no_more
+	direct_failed=$(all_failed)
+	ended $pid 60
+	echo $? >"$tmp/direct"
+}
+
+# A discard does allocate: it has a page aside for when that fails.
+do_failing_discard()
+{
+	fail $often
+	blkdiscard -o $((32 * mib)) -l "$mib" "$DEV" 2>"$tmp/discard.log"
+	fail_no_more
+	discard_failed=$(all_failed)
+}
+
+# It ends on its own: who ends it may have to be read from swap first.
+do_failing_swap()
+{
+	out=$(vmstat pswpout)
+	swap_io
+	while [ "$(vmstat pswpout)" -lt $((out + 4096)) ] && ! ended $swapper 1; do :; done
+	before=$(vmstat pswpout)
+	fail 1000
+	ended $swapper 10
+	swap_failed=$(all_failed)
+	fail_no_more
+	swap_meanwhile=$(($(vmstat pswpout) - before))
+	ended $swapper 200 && wait $swapper
+	echo $? >"$tmp/failing-swap"
+}
+
+case_swap()
+{
+	why="status $(cat "$tmp/swap"): $(cat "$tmp/swap.log")"
+	[ "$(cat "$tmp/swap")" -eq 0 ]
+}
+
+case_swapped()
+{
+	why="$swapped_out MiB out, $swapped_in MiB in"
+	[ "$swapped_out" -ge 64 ] && [ "$swapped_in" -ge 64 ]
+}
+
+case_beside()
+{
+	why="no run came to its end"
+	[ "$runs" -gt 0 ] && direct_io_ok run
+}
+
+# Behind an IOMMU there are IOVA and page tables to allocate, else nothing.
+case_failed()
+{
+	why="$1 failures, mode ${PHYR_MODE:-not set}"
+	case $PHYR_MODE in
+	passthrough) [ "$1" -eq 0 ] ;;
+	*) [ "$1" -gt 0 ] ;;
+	esac
+}
+
+case_failing_direct_io()
+{
+	why="it hangs"
+	[ "$(cat "$tmp/direct")" -eq 0 ] && direct_io_ok during
+}
+
+case_failing_swap()
+{
+	why="status $(cat "$tmp/failing-swap"): $(cat "$tmp/swap.log")"
+	[ "$(cat "$tmp/failing-swap")" -eq 0 ]
+}
+
+case_discard_failed()
+{
+	why="$discard_failed failures: $(cat "$tmp/discard.log")"
+	[ "$discard_failed" -gt 0 ] && [ ! -s "$tmp/discard.log" ]
+}
+
+case_swap_meanwhile()
+{
+	why="not a page"
+	[ "$swap_meanwhile" -gt 0 ]
+}
+
+case_after()
+{
+	direct_io after
+	direct_io_ok after
+}
+
+case_killed()
+{
+	why="$(($(vmstat oom_kill) - killed)) programs"
+	[ "$(vmstat oom_kill)" -eq "$killed" ]
+}
+
+ktap_print_header
+disk=$(phyr_find phyr-nvme)
+swap=$(phyr_find phyr-swap)
+if [ -z "$disk" ] || [ -z "$swap" ]; then
+	ktap_skip_all "no disk phyr-swap to swap to, or no disk phyr-nvme beside it"
+	exit "$KSFT_SKIP"
+fi
+if [ ! -e $debugfs/failslab/require-start ] || [ ! -e $debugfs/fail_page_alloc/require-start ]; then
+	ktap_skip_all "no CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC or CONFIG_FAULT_INJECTION_STACKTRACE_FILTER"
+	exit "$KSFT_SKIP"
+fi
+export DEV="/dev/$disk"
+tmp=$(mktemp -d)
+trap 'fail_no_more; swapoff "/dev/$swap" 2>/dev/null; rm -rf "$tmp"' EXIT
+plan=13
+[ "$PHYR_MODE" != passthrough ] || plan=12
+ktap_set_plan $plan
+pins_before=$(pins)
+killed=$(vmstat oom_kill)
+# shellcheck disable=SC2046,SC2086 # lists of words
+echo $(code_of $functions) $(code_of $spared) >"$tmp/code"
+mkswap "/dev/$swap" >/dev/null
+swapon "/dev/$swap" || ktap_exit_fail_msg "no swap on /dev/$swap"
+
+do_failing_discard
+run "a discard goes on while allocations fail" case_discard_failed
+do_failing_direct_io
+run "direct I/O, allocations that failed" case_failed "$direct_failed"
+run "direct I/O is right after that" case_failing_direct_io
+[ "$waits" -eq 0 ] || ktap_print_msg "direct I/O has waited until there was memory"
+do_swap
+swapped_out=$out
+swapped_in=$in
+run "memory that is used up goes to swap and comes back" case_swap
+run "direct I/O beside it" case_beside
+run "at least 64 MiB each way" case_swapped
+do_failing_swap
+[ "$PHYR_MODE" = passthrough ] ||
+	run "swap, allocations that failed" case_failed "$swap_failed"
+run "swap goes on while they fail" case_swap_meanwhile
+run "swap is right after that" case_failing_swap
+ktap_print_msg "$swap_failed allocations of swap failed, $swap_meanwhile pages went out meanwhile"
+run "direct I/O with memory again" case_after
+run "no program was killed for memory" case_killed
+run "no page stays pinned" case_pins
+run "swap is given back" swapoff "/dev/$swap"
+ktap_finished
