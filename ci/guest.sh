@@ -81,7 +81,7 @@ trap 'rm -rf "$tmp"' EXIT
 case $mode in
 mm | movable | vfio) memory=4G ;;
 high) memory=6G ;;
-progress*) memory=448M ;;
+progress*) memory=512M ;;
 *) memory=1536M ;;
 esac
 case $mode in

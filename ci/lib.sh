@@ -153,5 +153,5 @@ tree_dirty() {
 bad_lines() {
 	[[ -s $1 ]] || { say "no console output"; return; }
 	grep -E 'WARNING:|BUG:|Oops|Kernel panic|DMA-API:|DMAR:.*[Ff]ault|I/O error|blocked for more than|timeout, |exception Emask|protection error|critical [a-z]+ error|swiotlb buffer is full' "$1" |
-		grep -vE 'DMA-API: (preallocated|debugging enabled)|WARNING: .*pgtable\.h.*xen_(start|end)_context_switch'
+		grep -vE 'DMA-API: (preallocated|debugging enabled|debugging disabled on kernel command line)|WARNING: .*pgtable\.h.*xen_(start|end)_context_switch'
 }
