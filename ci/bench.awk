@@ -31,9 +31,9 @@ function miss(why) {
 	print why >misses
 }
 
-# "null" is what JSON says for "-"
+# "null" is what JSON says for "-", and for a number that there is none for
 function value(v) {
-	return v == "-" ? "null" : v
+	return v == "-" || v == "inf" ? "null" : v
 }
 
 FILENAME != file { file = FILENAME; part++ }
@@ -64,11 +64,11 @@ END {
 		l = c ? least[c] : "-"
 		f = c ? floor[c] : "-"
 		ratio = m != "-" && p > 0 ? m / p : "-"
-		# nothing is as fast as nothing
-		if (m == 0 && p == 0)
-			ratio = 1
-		shown = ratio == "-" ? "-" : sprintf("%.2f", ratio)
-		ok = is_part || (ratio != "-" && ratio >= l + 0)
+		# nothing is as fast as nothing, and infinitely less than something
+		if (m != "-" && p != "-" && p == 0)
+			ratio = m > 0 ? "inf" : 1
+		shown = ratio == "-" || ratio == "inf" ? ratio : sprintf("%.2f", ratio)
+		ok = is_part || ratio == "inf" || (ratio != "-" && ratio >= l + 0)
 		printf "bench: %s mainline=%s phyr=%s ratio=%s floor=%s\n", row, m, p, shown, f
 		printf("%s\n{\"row\": \"%s\", \"mainline\": %s, \"phyr\": %s, \"ratio\": %s, \"floor\": %s, \"contract\": %s, \"ok\": %s}",
 			i == 1 ? "" : ",", row, value(m), value(p), value(shown), value(f), value(l), ok ? "true" : "false") >json

@@ -11,7 +11,10 @@
 
 base_tree=$build/linux-base
 fragments=(guest intel-iommu amd-iommu bench)
+xen_fragments=(guest intel-iommu amd-iommu bench xen bench-xen)
 modes=(vtd amd direct)
+disk_image=
+trap 'rm -f "$disk_image"' EXIT
 
 fail() {
 	say "bench: FAIL $*"
@@ -46,6 +49,12 @@ kernel() {
 		fail "the modules do not build for $1: see $(rel "$logs/bench-$1-module.log")"
 }
 
+# xen_kernel NAME TREE: the kernel for Xen's dom0, for which there are no modules. What
+# programs are built against is that of the other kernel.
+xen_kernel() {
+	PHYR_TREE=$2 "$top/ci/build.sh" "bench-xen-$1" "${xen_fragments[@]}"
+}
+
 # install_program FILE ROOT: it and the libraries that it names.
 install_program() {
 	install -D "$1" "$2/bin/${1##*/}"
@@ -61,7 +70,7 @@ initramfs() {
 	mkdir -p "$root"/{bin,dev,proc,sys,tmp}
 	install -D "$(command -v busybox)" "$root/bin/busybox"
 	install_program "$(command -v fio)" "$root"
-	for tool in busy direct_write fragment pin; do
+	for tool in busy direct_write folio_write fragment pin; do
 		gcc -O2 -Wall -Wextra -static -isystem "$out/usr/include" -o "$root/bin/$tool" "$top/selftests/bench/$tool.c" ||
 			fail "selftests/bench/$tool.c does not compile: mend the first error"
 	done
@@ -107,20 +116,45 @@ boot() {
 		-append "console=ttyS0 panic=-1 scsi_debug.add_host=0 phyr.name=$mode $append" </dev/null >"$log.qemu" 2>&1
 }
 
+# Xen takes the kernel, and its command line, as the first of its modules.
+boot_xen() {
+	local kernel=$build/bench-xen-$1/arch/x86/boot/bzImage log=$2
+	disk_image=$(mktemp)
+	truncate -s 96M "$disk_image"
+	mkfs.ext4 -q "$disk_image"
+	timeout -k 5 300 qemu-system-x86_64 -accel tcg -icount "shift=0,sleep=off" \
+		-machine q35,kernel-irqchip=split -cpu max -smp 1 -m 1536M \
+		-nodefaults -display none -no-reboot -serial "file:$log" \
+		-blockdev driver=null-co,node-name=d,size=1073741824,read-zeroes=off \
+		-blockdev "driver=file,node-name=f,filename=$disk_image" \
+		-device nvme,serial=no-time,drive=d,mdts=9,addr=9 \
+		-device nvme,serial=file-system,drive=f,mdts=9,addr=10 \
+		-kernel "$build/xen/xen" \
+		-initrd "$kernel console=hvc0 panic=-1 scsi_debug.add_host=0 phyr.name=xen,$build/bench-$1/initramfs.cpio" \
+		-append "console=com1 com1=115200 dom0_mem=1G smap=0" </dev/null >"$log.qemu" 2>&1
+	rm -f "$disk_image"
+}
+
 # measure NAME: build/bench-NAME/rows, "row instructions" lines.
 measure() {
-	local mode log lines what
+	local mode log lines who what how
 	: >"$build/bench-$1/rows"
 	initramfs "$1"
-	for mode in "${modes[@]}"; do
+	for mode in "${modes[@]}" xen; do
 		log=$logs/bench-$1-$mode.log
-		boot "$1" "$mode" "$log" ||
+		how=(boot "$1" "$mode" "$log")
+		what=(phyr_bench bench-init)
+		if [[ $mode == xen ]]; then
+			how=(boot_xen "$1" "$log")
+			what=(bench-init)
+		fi
+		"${how[@]}" ||
 			fail "the guest with the $1 kernel, $mode, did not end well: see $(rel "$log")"
 		! lines=$(bad_lines "$log") ||
 			fail "the $1 kernel, $mode, is not well: $(head -n 1 <<<"$lines"): see $(rel "$log")"
-		for what in phyr_bench bench-init; do
-			grep -q "$what: done" "$log" ||
-				fail "$what did not come to its end with the $1 kernel, $mode: $(grep -m1 'phyr_bench:.*failed' "$log" || echo 'no reason given'): see $(rel "$log")"
+		for who in "${what[@]}"; do
+			grep -q "$who: done" "$log" ||
+				fail "$who did not come to its end with the $1 kernel, $mode: $(grep -m1 'phyr_bench:.*failed' "$log" || echo 'no reason given'): see $(rel "$log")"
 		done
 		tr -d '\r' <"$log" |
 			sed -n 's/.*phyr_bench: \([^ ]*\) \([0-9][0-9]*\)$/\1 \2/p' >>"$build/bench-$1/rows"
@@ -146,13 +180,16 @@ lock_build
 stage 1 6 "base and patches: build/linux, build/linux-base"
 "$top/ci/tree.sh"
 make_base_tree
-stage 2 6 "kernel: build/bench-base"
+"$top/ci/xen.sh"
+stage 2 6 "kernels: build/bench-base, build/bench-xen-base"
 kernel base "$base_tree"
-stage 3 6 "kernel: build/bench-phyr"
+xen_kernel base "$base_tree"
+stage 3 6 "kernels: build/bench-phyr, build/bench-xen-phyr"
 kernel phyr "$linux"
-stage 4 6 "mainline: boot ${modes[*]} and measure (logs: build/log/bench-base-*.log)"
+xen_kernel phyr "$linux"
+stage 4 6 "mainline: boot ${modes[*]} xen and measure (logs: build/log/bench-base-*.log)"
 measure base
-stage 5 6 "series: boot ${modes[*]} and measure (logs: build/log/bench-phyr-*.log)"
+stage 5 6 "series: boot ${modes[*]} xen and measure (logs: build/log/bench-phyr-*.log)"
 measure phyr
 stage 6 6 "compare: build/bench.json, docs/bench.svg, cover-letter.txt"
 awk -v json="$build/bench.json" -v misses="$build/bench.misses" -v dat="$build/bench.dat" \

@@ -28,10 +28,10 @@ function pins(label, row,	f) {
 	printf "  %-32s%14d%15d%9.2f\n", label, f[1], f[2], f[1] / f[2]
 }
 
-# Memory that a program has, registered or mapped with each kind of IOMMU, in
-# thousands.
-function users(label, call,	i, j, f, n, m, modes, memory, what, line) {
-	n = split("thp hugetlb 64k 4k_scattered 4k_single", memory)
+# The first n kinds of memory that a program has, registered or mapped with each kind
+# of IOMMU, in thousands.
+function users(label, call, n,	i, j, f, m, modes, memory, what, line) {
+	split("thp hugetlb 64k 4k_scattered 4k_single", memory)
 	split("THP, 1 GiB;hugetlb, 2M;folios of 64K;4K, scattered;a page", what, ";")
 	m = split(call == "mr" ? "vtd amd direct" : "vtd amd", modes)
 	for (i = 1; i <= n; i++) {
@@ -42,6 +42,11 @@ function users(label, call,	i, j, f, n, m, modes, memory, what, line) {
 		}
 		print line
 	}
+}
+
+function xen(label, what,	f) {
+	split(figure["xen-" what "-write-2m-folio"], f)
+	printf "  %-32s%14d%15d\n", label, f[1], f[2]
 }
 
 FILENAME != file { file = FILENAME; part++ }
@@ -91,6 +96,12 @@ in_table { next }
 }
 /^ +pinned and mapped +VT-d +AMD +no IOMMU$/ {
 	in_table = 1
-	users("MR", "mr")
-	users("iommufd", "iommufd")
+	users("MR", "mr", 5)
+	users("iommufd", "iommufd", 5)
+	users("type1", "type1", 1)
+}
+/^ +a folio of 2 MiB +mainline +phyr$/ {
+	in_table = 1
+	xen("bytes bounced", "bounced")
+	xen("instructions", "io")
 }

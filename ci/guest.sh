@@ -11,7 +11,8 @@
 #   passthrough  the same machine, physical addresses
 #   swiotlb      the same machine, no IOMMU in use, everything bounces
 #   lazy         intel-iommu without caching mode, unmaps through the flush queue:
-#                Linux turns that off where it sees caching mode
+#                Linux turns that off where it sees caching mode. With swiotlb=force,
+#                which is for devices without an IOMMU and must change nothing here
 #   nocm         intel-iommu without caching mode, strict
 #   scalable     intel-iommu in scalable mode, strict. QEMU 7.2 has second stage
 #                tables only: the page table is the vtdss format all the same

@@ -22,8 +22,9 @@ kprobe_events=/sys/kernel/tracing/kprobe_events
 probe_start()
 {
 	probe_stop "$1"
-	echo "p:phyr/$1 $2" 2>/dev/null >>$kprobe_events &&
-		echo 1 >"/sys/kernel/tracing/events/phyr/$1/enable"
+	{ echo "p:phyr/$1 $2" >>$kprobe_events &&
+		echo 1 >"/sys/kernel/tracing/events/phyr/$1/enable"; } 2>/dev/null ||
+		ktap_exit_fail_msg "cannot count the calls of $2: no such function, or no kprobes"
 }
 
 probe_stop()
@@ -200,7 +201,8 @@ do_io()
 	through thp 44 0
 	through_hugetlb 48 0
 	[ "$UNALIGNED" -ge "$BLOCK" ] ||
-		./phyr_torn "$DEV" "$BLOCK" "$UNALIGNED" 2>"$tmp/torn.log"
+		./phyr_torn "$DEV" "$BLOCK" "$UNALIGNED" 2>"$tmp/torn.log" ||
+		echo "phyr_torn failed" >>"$tmp/torn.log"
 	blkdiscard -o $((28 * mib)) -l "$mib" "$DEV" 2>"$tmp/discard.log"
 	change_byte
 	fio_jobs verify
@@ -210,9 +212,11 @@ do_io()
 # The cases: each looks at what do_io has left. Returns 0, or 1 with the reason
 # in $why, or 4 where the disk cannot do it.
 
+# The disk phyr-nvme can do all of it.
 skip()
 {
 	why=$*
+	[ "$role" != phyr-nvme ] || [ -z "$PHYR_MODE" ] || return 1
 	return 4
 }
 
@@ -352,7 +356,8 @@ phyr_disk_test()
 	. ../kselftest/ktap_helpers.sh
 	ktap_print_header
 
-	disk=$(phyr_find "$1")
+	role=$1
+	disk=$(phyr_find "$role")
 	if [ -z "$disk" ]; then
 		ktap_skip_all "no disk $1"
 		exit "$KSFT_SKIP"

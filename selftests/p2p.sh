@@ -56,7 +56,6 @@ case_shape()
 	esac
 }
 
-# Memory that is left can still wait for its last reference.
 case_available()
 {
 	why="$(cat "$memory/available") of $available bytes"

@@ -17,34 +17,29 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "phyr_pins.h"
+
 #define PAGE		4096UL
 #define HUGE_PAGE	(2UL << 20)
 
-static unsigned long long vmstat(const char *name)
+static void check_huge(void)
 {
-	unsigned long long value = 0;
-	char line[128], format[64];
-	FILE *f = fopen("/proc/vmstat", "r");
+	FILE *f = fopen("/proc/self/smaps_rollup", "r");
+	unsigned long kib = 0;
+	char line[256];
 
-	if (!f)
-		err(1, "/proc/vmstat");
-	snprintf(format, sizeof(format), "%s %%llu", name);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, format, &value) == 1)
-			break;
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "AnonHugePages: %lu", &kib);
+	if (kib < HUGE_PAGE / 1024)
+		errx(1, "no huge page");
 	fclose(f);
-	return value;
 }
 
-/* CPUs keep what they have counted to themselves, until they are asked. */
 static long long pins(void)
 {
-	int fd = open("/proc/sys/vm/stat_refresh", O_WRONLY);
+	struct pins pins = read_pins();
 
-	if (fd < 0 || write(fd, "1", 1) != 1)
-		err(1, "/proc/sys/vm/stat_refresh");
-	close(fd);
-	return vmstat("nr_foll_pin_acquired") - vmstat("nr_foll_pin_released");
+	return pins.acquired - pins.released;
 }
 
 int main(int argc, char **argv)
@@ -74,6 +69,7 @@ int main(int argc, char **argv)
 	if (madvise(p, HUGE_PAGE, MADV_HUGEPAGE))
 		err(1, "MADV_HUGEPAGE");
 	memset(p, 1, HUGE_PAGE);
+	check_huge();
 
 	/* the block ends with a page, and what is left is in the next one */
 	iov[0].iov_base = p + PAGE - block;

@@ -102,12 +102,6 @@ case_used()
 	[ "$(used)" -eq 0 ]
 }
 
-case_pins()
-{
-	why="$(($(pins) - pins_before)) pages stay pinned"
-	[ "$(pins)" -eq "$pins_before" ]
-}
-
 ktap_print_header
 if [ "$(cat /sys/hypervisor/guest_type 2>/dev/null)" != PV ] || [ ! -d $memory ]; then
 	ktap_skip_all "no PV guest of Xen"

@@ -79,17 +79,23 @@ static void unmap_each_vec(void)
 	dma_unmap_vecs(dev, out, nr_out, DIR, 0);
 }
 
-static bool map_phyr(void)
+static bool map_iter(struct phyr_iter *iter)
 {
-	struct phyr_iter iter;
 	int ret;
 
-	phyr_iter_bvecs(&iter, bvecs, total, NULL);
 	memset(&phyr, 0, sizeof(phyr));
-	ret = dma_map_phyr(dev, &phyr, &iter, total, out, ARRAY_SIZE(out), DIR,
+	ret = dma_map_phyr(dev, &phyr, iter, total, out, ARRAY_SIZE(out), DIR,
 			   0);
 	nr_out = ret;
 	return ret > 0;
+}
+
+static bool map_phyr(void)
+{
+	struct phyr_iter iter __uninitialized;
+
+	phyr_iter_bvecs(&iter, bvecs, total, NULL);
+	return map_iter(&iter);
 }
 
 static void unmap_phyr(void)
@@ -99,15 +105,10 @@ static void unmap_phyr(void)
 
 static bool map_mmio(void)
 {
-	struct phyr_iter iter;
-	int ret;
+	struct phyr_iter iter __uninitialized;
 
 	phyr_iter_mmio(&iter, vecs, nr, NULL, NULL);
-	memset(&phyr, 0, sizeof(phyr));
-	ret = dma_map_phyr(dev, &phyr, &iter, total, out, ARRAY_SIZE(out), DIR,
-			   0);
-	nr_out = ret;
-	return ret > 0;
+	return map_iter(&iter);
 }
 
 static void unmap_mmio(void)
@@ -117,7 +118,7 @@ static void unmap_mmio(void)
 
 static bool map_domain(void)
 {
-	struct phyr_iter iter;
+	struct phyr_iter iter __uninitialized;
 
 	phyr_iter_vecs(&iter, vecs, nr, NULL);
 	out[0] = (struct dma_vec) { DOMAIN_IOVA, total };
@@ -129,7 +130,7 @@ static bool map_domain(void)
 /* The walk alone, in batches of @size. */
 static bool fill(unsigned int size)
 {
-	struct phyr_iter iter;
+	struct phyr_iter iter __uninitialized;
 	unsigned int done = 0;
 	int ret;
 

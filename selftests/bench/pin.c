@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pin gup|mr|iommufd [DEVICE NAME]
+ * pin gup|mr|iommufd|type1 [DEVICE NAME]
  *
  * Has phyr_pin.c measure what it costs to pin memory of every kind, or to register
- * it as a memory region.  Or measures what it costs to map it by iommufd for DEVICE,
- * one of vfio's, and logs rows "NAME-iommufd-<memory>-<map|unmap|both>".  Checks that
- * the memory is of that kind.
+ * it as a memory region.  Or measures what it costs to map it for DEVICE, one of
+ * vfio's, by iommufd, or by VFIO's type1 for the group DEVICE, and logs rows
+ * "NAME-<iommufd|type1>-<memory>-<map|unmap|both>".  Checks that the memory is of
+ * that kind.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -35,10 +36,13 @@ static unsigned int (*measure)(const char *name, char *p, size_t len, int longte
 
 static int device;
 
-/* iommufd: the address space that memory is mapped into, and how rows start */
-static int iommufd;
+/* What memory is mapped into, by these, and how rows start. */
+#define IOVA		(1ULL << 32)
+static int iommu;
 static __u32 ioas;
-static const char *row;
+static int (*map_dma)(char *p, size_t len);
+static int (*unmap_dma)(size_t len);
+static const char *row, *call;
 
 static void set(const char *path, const char *value)
 {
@@ -93,64 +97,112 @@ static __u64 now(void)
 	return ts.tv_sec * NSEC + ts.tv_nsec;
 }
 
+static int map_ioas(char *p, size_t len)
+{
+	struct iommu_ioas_map map = {
+		.size = sizeof(map), .ioas_id = ioas,
+		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_FIXED_IOVA,
+		.user_va = (unsigned long)p, .length = len, .iova = IOVA,
+	};
+
+	return ioctl(iommu, IOMMU_IOAS_MAP, &map);
+}
+
+static int unmap_ioas(size_t len)
+{
+	struct iommu_ioas_unmap unmap = {
+		.size = sizeof(unmap), .ioas_id = ioas, .iova = IOVA,
+		.length = len,
+	};
+
+	return ioctl(iommu, IOMMU_IOAS_UNMAP, &unmap) || unmap.length != len;
+}
+
+static int map_type1(char *p, size_t len)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (unsigned long)p, .iova = IOVA, .size = len,
+	};
+
+	return ioctl(iommu, VFIO_IOMMU_MAP_DMA, &map);
+}
+
+static int unmap_type1(size_t len)
+{
+	struct vfio_iommu_type1_dma_unmap unmap = {
+		.argsz = sizeof(unmap), .iova = IOVA, .size = len,
+	};
+
+	return ioctl(iommu, VFIO_IOMMU_UNMAP_DMA, &unmap) || unmap.size != len;
+}
+
 static unsigned int measure_map(const char *name, char *p, size_t len, int longterm)
 {
 	__u64 best_map = ~0ULL, best_unmap = ~0ULL;
+	__u64 start, mapped, end;
 	int i;
 
 	if (longterm)
 		return 0;
 	for (i = 0; i < LOOPS; i++) {
-		struct iommu_ioas_map map = {
-			.size = sizeof(map), .ioas_id = ioas,
-			.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE |
-				 IOMMU_IOAS_MAP_FIXED_IOVA,
-			.user_va = (unsigned long)p, .length = len,
-			.iova = 1ULL << 32,
-		};
-		struct iommu_ioas_unmap unmap = {
-			.size = sizeof(unmap), .ioas_id = ioas,
-			.iova = map.iova, .length = len,
-		};
-		__u64 start = now(), mapped, end;
-
-		if (ioctl(iommufd, IOMMU_IOAS_MAP, &map))
-			err(1, "IOMMU_IOAS_MAP of %s", name);
+		start = now();
+		if (map_dma(p, len))
+			err(1, "%s: mapping %s", call, name);
 		mapped = now();
-		if (ioctl(iommufd, IOMMU_IOAS_UNMAP, &unmap) || unmap.length != len)
-			err(1, "IOMMU_IOAS_UNMAP of %s", name);
+		if (unmap_dma(len))
+			err(1, "%s: unmapping %s", call, name);
 		end = now();
 		if (mapped - start < best_map)
 			best_map = mapped - start;
 		if (end - mapped < best_unmap)
 			best_unmap = end - mapped;
 	}
-	printf("phyr_bench: %s-iommufd-%s-map %llu\n", row, name, best_map);
-	printf("phyr_bench: %s-iommufd-%s-unmap %llu\n", row, name, best_unmap);
-	printf("phyr_bench: %s-iommufd-%s-both %llu\n", row, name, best_map + best_unmap);
+	printf("phyr_bench: %s-%s-%s-map %llu\n", row, call, name, best_map);
+	printf("phyr_bench: %s-%s-%s-unmap %llu\n", row, call, name, best_unmap);
+	printf("phyr_bench: %s-%s-%s-both %llu\n", row, call, name,
+	       best_map + best_unmap);
 	return 0;
 }
 
 /* Puts the device into an address space, which is when memory is mapped for it. */
-static void attach(const char *path)
+static void attach_ioas(const char *path)
 {
 	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
 	struct vfio_device_attach_iommufd_pt pt = { .argsz = sizeof(pt) };
 	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
 
-	iommufd = open("/dev/iommu", O_RDWR);
+	iommu = open("/dev/iommu", O_RDWR);
 	device = open(path, O_RDWR);
-	if (iommufd < 0 || device < 0)
+	if (iommu < 0 || device < 0)
 		err(1, "/dev/iommu, %s", path);
-	bind.iommufd = iommufd;
+	bind.iommufd = iommu;
 	if (ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind))
 		err(1, "VFIO_DEVICE_BIND_IOMMUFD");
-	if (ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc))
+	if (ioctl(iommu, IOMMU_IOAS_ALLOC, &alloc))
 		err(1, "IOMMU_IOAS_ALLOC");
 	ioas = alloc.out_ioas_id;
 	pt.pt_id = ioas;
 	if (ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &pt))
 		err(1, "VFIO_DEVICE_ATTACH_IOMMUFD_PT");
+	map_dma = map_ioas;
+	unmap_dma = unmap_ioas;
+}
+
+static void attach_type1(const char *path)
+{
+	iommu = open("/dev/vfio/vfio", O_RDWR);
+	device = open(path, O_RDWR);
+	if (iommu < 0 || device < 0)
+		err(1, "/dev/vfio/vfio, %s", path);
+	if (ioctl(device, VFIO_GROUP_SET_CONTAINER, &iommu))
+		err(1, "VFIO_GROUP_SET_CONTAINER");
+	if (ioctl(iommu, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
+		err(1, "VFIO_SET_IOMMU");
+	map_dma = map_type1;
+	unmap_dma = unmap_type1;
 }
 
 /* Kibibytes of the calling process that are of a kind in its smaps_rollup. */
@@ -241,9 +293,13 @@ int main(int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "";
 	size_t most = 1024 * MiB;
 
-	if (!strcmp(what, "iommufd") && argc == 4) {
-		attach(argv[2]);
+	if (argc == 4 && (!strcmp(what, "iommufd") || !strcmp(what, "type1"))) {
+		if (!strcmp(what, "type1"))
+			attach_type1(argv[2]);
+		else
+			attach_ioas(argv[2]);
 		row = argv[3];
+		call = what;
 		measure = measure_map;
 	} else {
 		device = open("/dev/phyr_pin", O_RDWR);
@@ -255,7 +311,7 @@ int main(int argc, char **argv)
 		measure = measure_pin;
 		most = 256 * MiB;
 	} else if (measure == measure_mr && strcmp(what, "mr")) {
-		errx(2, "usage: pin gup|mr|iommufd [DEVICE NAME]");
+		errx(2, "usage: pin gup|mr|iommufd|type1 [DEVICE NAME]");
 	}
 
 	measure_thp(most);
