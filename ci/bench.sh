@@ -101,7 +101,7 @@ boot() {
 	amd)
 		# which has no interrupt remapping, and vfio wants that said
 		machine=(-device amd-iommu)
-		append="iommu.strict=1 iommufd.allow_unsafe_interrupts=1"
+		append="iommu.strict=1 iommufd.allow_unsafe_interrupts=1 vfio_iommu_type1.allow_unsafe_interrupts=1"
 		;;
 	direct) append="intel_iommu=off" ;;
 	esac
@@ -116,7 +116,8 @@ boot() {
 		-append "console=ttyS0 panic=-1 scsi_debug.add_host=0 phyr.name=$mode $append" </dev/null >"$log.qemu" 2>&1
 }
 
-# Xen takes the kernel, and its command line, as the first of its modules.
+# Xen takes the kernel, and its command line, as the first of its modules. To flush the
+# disk could take the host as long as seems a timeout to the guest.
 boot_xen() {
 	local kernel=$build/bench-xen-$1/arch/x86/boot/bzImage log=$2
 	disk_image=$(mktemp)
@@ -126,7 +127,7 @@ boot_xen() {
 		-machine q35,kernel-irqchip=split -cpu max -smp 1 -m 1536M \
 		-nodefaults -display none -no-reboot -serial "file:$log" \
 		-blockdev driver=null-co,node-name=d,size=1073741824,read-zeroes=off \
-		-blockdev "driver=file,node-name=f,filename=$disk_image" \
+		-blockdev "driver=file,node-name=f,filename=$disk_image,cache.no-flush=on" \
 		-device nvme,serial=no-time,drive=d,mdts=9,addr=9 \
 		-device nvme,serial=file-system,drive=f,mdts=9,addr=10 \
 		-kernel "$build/xen/xen" \
