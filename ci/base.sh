@@ -7,13 +7,14 @@
 
 # shellcheck source=ci/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=ci/apt.sh
+. "$top/ci/apt.sh"
 # shellcheck source=kernel-config/base
 . "$top/kernel-config/base"
 
 series_version=${version%.*}
 package=linux-source-$series_version
 suite=trixie-backports
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 need_gib=6
 
 # Kept copies: this checkout's own, then the user's, which outlives it.
@@ -180,47 +181,6 @@ take_cached() {
 	return 1
 }
 
-# The archives the system uses: no name of a host is written here.
-mirrors() {
-	# shellcheck disable=SC2016 # apt expands these, not the shell
-	apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-		awk '$1 ~ /^(bookworm|trixie|stable|oldstable)(-updates|-backports)?\/?$/ && $2 !~ /^cdrom:/ && !seen[$2]++ { print $2 }'
-}
-
-# apt with lists, cache and sources of its own, and the system's settings for
-# all else (proxies, for one). Its hooks are for the system's lists: left out.
-apt_private() {
-	APT_CONFIG=$work/apt/apt.conf "$@" >>"$work/apt/log" 2>&1 </dev/null
-}
-
-setup_apt() {
-	local mirror=$1
-	mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
-	: >"$work/apt/log"
-	say "deb [signed-by=$keyring] $mirror $suite main" >"$work/apt/sources.list"
-	apt-config dump | grep -vE '^(APT::Update::P|DPkg::|APT::Default-Release)' >"$work/apt/apt.conf"
-	cat >>"$work/apt/apt.conf" <<-END
-		Dir::Etc::main "/dev/null";
-		Dir::Etc::parts "/dev/null";
-		Dir::Etc::sourcelist "$work/apt/sources.list";
-		Dir::Etc::sourceparts "/dev/null";
-		Dir::Etc::preferences "/dev/null";
-		Dir::Etc::preferencesparts "/dev/null";
-		Dir::State::lists "$work/apt/lists";
-		Dir::Cache "$work/apt/cache";
-		APT::Sandbox::User "$(id -un)";
-		APT::Update::Error-Mode "any";
-		Acquire::Languages "none";
-		Acquire::Retries "2";
-		Acquire::http::Timeout "30";
-		Acquire::https::Timeout "30";
-	END
-}
-
-apt_reason() {
-	sed -n 's/^[EW]: *//p' "$work/apt/log" | head -n 1
-}
-
 # Finds the package in one of the system's mirrors and downloads it.
 download() {
 	local mirror why=
@@ -229,7 +189,7 @@ download() {
 	[[ -f $keyring ]] ||
 		die "base: no $keyring to check $package with: install debian-archive-keyring, or set PHYR_BASE"
 	while read -r mirror; do
-		setup_apt "$mirror"
+		setup_apt "$mirror" "$suite"
 		if ! apt_private apt-get update; then
 			why="no lists of $suite ($(apt_reason)): check the network"
 			continue

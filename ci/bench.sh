@@ -44,7 +44,7 @@ kernel() {
 	local out=$build/bench-$1
 	PHYR_TREE=$2 "$top/ci/build.sh" "bench-$1" "${fragments[@]}"
 	mkdir -p "$out/mod"
-	cp "$top/selftests/bench/"{Makefile,phyr_bench.c,phyr_pin.c,phyr_pin.h} "$out/mod"
+	cp "$top/bench/"{Makefile,phyr_bench.c,phyr_pin.c,phyr_pin.h} "$out/mod"
 	run_logged "$logs/bench-$1-module.log" module "$2" "$out" ||
 		fail "the modules do not build for $1: see $(rel "$logs/bench-$1-module.log")"
 }
@@ -71,8 +71,8 @@ initramfs() {
 	install -D "$(command -v busybox)" "$root/bin/busybox"
 	install_program "$(command -v fio)" "$root"
 	for tool in busy direct_write folio_write fragment pin; do
-		gcc -O2 -Wall -Wextra -static -isystem "$out/usr/include" -o "$root/bin/$tool" "$top/selftests/bench/$tool.c" ||
-			fail "selftests/bench/$tool.c does not compile: mend the first error"
+		gcc -O2 -Wall -Wextra -static -isystem "$out/usr/include" -o "$root/bin/$tool" "$top/bench/$tool.c" ||
+			fail "bench/$tool.c does not compile: mend the first error"
 	done
 	install "$out/mod/"phyr_{bench,pin}.ko "$root"
 	install "$top/ci/bench-init" "$root/init"

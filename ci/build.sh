@@ -1,14 +1,22 @@
 #!/bin/bash
-# Configure and build one kernel: ci/build.sh NAME FRAGMENT...
-# The result is build/NAME/arch/x86/boot/bzImage, made from build/linux or the
-# tree that PHYR_TREE names. The fragments are files of kernel-config/, merged
-# onto allnoconfig.
+# Configure and build one kernel: ci/build.sh [--arch ARCH] NAME FRAGMENT...
+# The result is what kernel_image of ci/lib.sh says, made from build/linux or the
+# tree that PHYR_TREE names. The fragments are files of kernel-config/, merged onto
+# allnoconfig, with the one that is called ARCH: x86, or arm64. PHYR_KBUILD has more
+# for make's command line, as lines.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-(($# >= 2)) || die "usage: ci/build.sh NAME FRAGMENT...: nothing to build"
+arch=x86
+if [[ ${1-} == --arch ]]; then
+	arch=$2
+	shift 2
+fi
+(($# >= 2)) || die "usage: ci/build.sh [--arch ARCH] NAME FRAGMENT...: nothing to build"
 name=$1
 shift
 out=$build/$name
+image=$(kernel_image "$arch" "$name")
+cross=$(cross_compile "$arch")
 tree=${PHYR_TREE:-$linux}
 log=$logs/build-$name.log
 mkdir -p "$out" "$logs"
@@ -19,23 +27,11 @@ lock_build
 # git out of uname -r.
 export KBUILD_BUILD_VERSION=1
 
+mapfile -t more < <(printf '%s' "${PHYR_KBUILD-}")
 # kbuild COMMAND-LINE...: make in the tree, objects in $out.
 kbuild() {
-	make -C "$tree" O="$out" ARCH=x86 LOCALVERSION=-phyr \
-		CC="ccache gcc" -j"$jobs" "$@" </dev/null
-}
-
-# lost FRAGMENT-FILE CONFIG: the requested options that are not in CONFIG, which
-# says "# CONFIG_X is not set" or nothing at all for an option that is off.
-lost() {
-	local line
-	while read -r line; do
-		case $line in
-		CONFIG_*=n) ! grep -q "^${line%n}" "$2" ;;
-		CONFIG_*) grep -qxF -- "$line" "$2" ;;
-		*) continue ;;
-		esac || printf '%s ' "$line"
-	done <"$1"
+	make -C "$tree" O="$out" ARCH="$arch" CROSS_COMPILE="$cross" LOCALVERSION=-phyr \
+		CC="ccache ${cross}gcc" -j"$jobs" "${more[@]}" "$@" </dev/null
 }
 
 # Always configured anew, because a patch can change any Kconfig file; but
@@ -61,7 +57,7 @@ configure() {
 
 # What is left to compile, from a dry run of make itself.
 count() {
-	kbuild -n -k bzImage 2>/dev/null | grep -cE "echo '  (CC|AS) +" || true
+	kbuild -n -k "${image##*/}" 2>/dev/null | grep -cE "echo '  (CC|AS) +" || true
 }
 
 # Turns make's output into "i/n files built": on a terminal one line that is
@@ -81,15 +77,15 @@ progress() {
 	printf '%s  %d files built\n' "$clear" "$i"
 }
 
-configure "$@"
+configure "$arch" "$@"
 run_logged "$log" kbuild prepare ||
 	die "cannot prepare build/$name: see $(rel "$log")"
 n=$(count)
-if ! kbuild bzImage 2>&1 | tee "$log" | progress "$n"; then
+if ! kbuild "${image##*/}" 2>&1 | tee "$log" | progress "$n"; then
 	grep -nE 'error:|\*\*\*|undefined reference' "$log" | head -n 20 >&2 || true
 	# or the next boot would be of an older series
-	rm -f "$out/arch/x86/boot/bzImage"
+	rm -f "$image"
 	die "build/$name does not build: see $(rel "$log") and fix the first error in it"
 fi
-[[ -s $out/arch/x86/boot/bzImage ]] ||
-	die "build/$name has no bzImage although make succeeded: see $(rel "$log")"
+[[ -s $image ]] ||
+	die "$(rel "$image") is not there although make succeeded: see $(rel "$log")"

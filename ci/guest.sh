@@ -1,10 +1,11 @@
 #!/bin/bash
 # Boot a kernel in QEMU with the disks that the selftests look for:
 #   ci/guest.sh [--mode MODE] [--run boot|tests|trial|sh] [--short]
-#               [--timeout SECONDS] [--icount] KERNEL LOG
+#               [--timeout SECONDS] [--icount] [--debug kasan|kcsan|gcov] KERNEL LOG
 # The console goes to LOG, what the payload reports to LOG.out. With --run sh the
 # console is the terminal. Fails unless the payload came to its end. --short: of
 # the tests, those of the DMA API and of one disk with and one without scatterlist.
+# --debug: KERNEL was configured with that, and gets the time and memory it takes.
 # MODE is how the devices reach memory, and ci/guest-init tests that they do so:
 #   strict       intel-iommu with caching mode, which this is without; each unmap
 #                flushes the IOTLB
@@ -32,6 +33,14 @@
 # And those with little memory and a disk for swap, progress.sh:
 #   progress     as strict
 #   progress-pt  as passthrough
+# And those where things fail, fail_alloc.sh, fail_io.sh and removal.sh:
+#   faults       as strict, with NVMe disks that can be removed
+#   faults-pt    the same, as passthrough
+# On arm64 the tests of the short run but with all of KUnit, QEMU's machine "virt":
+#   arm64        SMMUv3, strict: io-pgtable, which takes no array but map_pages()
+#   arm64-noncoherent     the same, with a device tree that does not say that the
+#                devices on PCI see the caches of the CPUs: all DMA needs maintenance
+#   arm64-noncoherent-pt  the same, physical addresses, all below 4 GiB
 # And the one with another machine, xen.sh:
 #   xen          dom0 of Xen, a PV guest: no IOMMU, but machine memory has other
 #                addresses than physical memory, and is in pieces
@@ -45,16 +54,21 @@ progs[mm]="mm/gup_test.sh,mm/gup_longterm,mm/hugetlb_dio,mm/cow"
 progs[mm]+=",iommu/iommufd,iommu/iommufd_fail_nth,rdma/mr_memory.sh"
 progs[movable]="mm/gup_range"
 progs[vfio]="vfio/vfio_dma_mapping_test,vfio/vfio_dma_mapping_mmio_test"
-progs[vfio]+=",vfio/vfio_pci_driver_test,vfio/vfio_dma_transfer_test"
+progs[vfio]+=",vfio/vfio_pci_driver_test,vfio/vfio_dma_transfer_test,vfio/vfio_dma_fail_nth_test"
 progs[p2p]=p2p.sh
 progs[p2p-refused]=p2p.sh
 progs[p2p-iommu]=p2p.sh
 progs[p2p-amd]=p2p.sh
 progs[progress]=progress.sh
 progs[progress-pt]=progress.sh
+progs[faults]=fail_alloc.sh,fail_io.sh,removal.sh
+progs[faults-pt]=${progs[faults]}
 progs[xen]=xen.sh
 
-mode=strict run=boot limit=300 only_accel='' icount='' short=''
+# The tests of a mode that has KUnit as well.
+disk_progs=nvme.sh,virtio_scsi.sh
+
+mode=strict run=boot limit=300 only_accel='' icount='' short='' debug=''
 while [[ ${1-} == --* ]]; do
 	case $1 in
 	--mode) mode=$2 && shift ;;
@@ -62,6 +76,7 @@ while [[ ${1-} == --* ]]; do
 	--timeout) limit=$2 && shift ;;
 	--icount) icount=1 ;;
 	--short) short=1 ;;
+	--debug) debug=$2 && shift ;;
 	--accel) only_accel=1 ;;
 	*) die "unknown option $1: see the head of ci/guest.sh" ;;
 	esac
@@ -69,28 +84,54 @@ while [[ ${1-} == --* ]]; do
 done
 kernel=${1:?no kernel named}
 initrd=$build/initramfs.cpio
-[[ -s $kernel ]] || die "no kernel $kernel: run ci/build.sh first"
-[[ -s $initrd ]] || die "no $(rel "$initrd"): run ci/initramfs.sh first"
 console=ttyS0
-if [[ $mode == xen ]]; then
+qemu="qemu-system-x86_64"
+case $mode in
+arm64*)
+	initrd=$build/initramfs-arm64.cpio console=ttyAMA0 qemu=qemu-system-aarch64
+	disk_progs=nvme.sh,nvme_pi.sh,virtio_scsi.sh
+	;;
+xen)
 	console=hvc0
 	[[ -s $build/xen/xen ]] || die "no $(rel "$build/xen/xen"): run ci/xen.sh first"
-fi
+	;;
+esac
+[[ -s $kernel ]] || die "no kernel $kernel: run ci/build.sh first"
+[[ -s $initrd ]] || die "no $(rel "$initrd"): run ci/initramfs.sh first"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
+# What a checking kernel takes for itself: MiB of memory, and times as long.
+case $debug in
+'') extra=0 slow=1 ;;
+kasan) extra=1024 slow=8 ;;
+kcsan) extra=512 slow=8 ;;
+gcov) extra=0 slow=2 ;;
+*) die "unknown kind of kernel $debug: see the head of ci/guest.sh" ;;
+esac
 case $mode in
-mm | movable | vfio) memory=4G ;;
-high) memory=6G ;;
-progress*) memory=512M ;;
-*) memory=1536M ;;
+mm | movable | vfio) memory=4096 ;;
+high) memory=6144 ;;
+progress*) memory=512 extra=$((extra / 2)) ;;
+*) memory=1536 ;;
 esac
 case $mode in
 p2p | p2p-iommu | p2p-amd) cpu="max,vendor=AuthenticAMD,family=23,model=1" ;;
+# which has the atomic instructions, and nothing that is slow to emulate
+arm64*) cpu=neoverse-n1 ;;
 *) cpu=max ;;
 esac
+# While Linux finds out what the first CPU has, it takes a page table of five levels for one
+# of four: to KASAN an interrupt in that time is a wild access.
+[[ $debug != kasan || $mode == arm64* ]] || cpu+=",la57=off"
+case $mode in
+# the memory of BARs where a device reaches it that has no IOMMU and 32 bits
+arm64*-pt) machine="virt,gic-version=3,iommu=smmuv3,highmem=off" ;;
+arm64*) machine="virt,gic-version=3,iommu=smmuv3" ;;
+*) machine="q35,kernel-irqchip=split" ;;
+esac
 machine=(
-	-machine "q35,kernel-irqchip=split" -cpu "$cpu" -smp 2 -m "$memory"
+	-machine "$machine" -cpu "$cpu" -smp 2 -m "$((memory + extra))M"
 	-nodefaults -display none -no-reboot
 )
 
@@ -104,14 +145,14 @@ disk() {
 # a PCI function of its own in the first free slot.
 iommu() {
 	case $mode in
-	strict | passthrough | swiotlb | mm | movable | vfio | p2p | p2p-refused | p2p-iommu | progress*)
+	strict | passthrough | swiotlb | mm | movable | vfio | p2p | p2p-refused | p2p-iommu | progress* | faults*)
 		machine+=(-device "intel-iommu,intremap=on,caching-mode=on")
 		;;
 	lazy | nocm) machine+=(-device "intel-iommu,intremap=on,caching-mode=off") ;;
 	scalable) machine+=(-device "intel-iommu,intremap=on,caching-mode=on,x-scalable-mode=on") ;;
 	amd | p2p-amd) machine+=(-device amd-iommu) ;;
 	virtio) machine+=(-device "virtio-iommu-pci,addr=0x1") ;;
-	high | xen) ;;
+	arm64 | arm64-noncoherent | arm64-noncoherent-pt | high | xen) ;;
 	*) die "unknown mode $mode: see the head of ci/guest.sh" ;;
 	esac
 }
@@ -216,6 +257,37 @@ progress_devices() {
 	)
 }
 
+# Disks below ports of their own, to be removed by these: through PCIe, not ACPI. The
+# last one has protection information.
+faults_devices() {
+	local n protected="nsid=1,ms=8,pi=1,logical_block_size=512,physical_block_size=512"
+	disk nvme && disk pi && disk virtio
+	machine+=(
+		-global "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"
+		-device "nvme,addr=0x8,serial=phyr-nvme,drive=nvme,mdts=9"
+		-device "nvme,addr=0x9,serial=phyr-pi,id=pi,mdts=9"
+		-device "nvme-ns,bus=pi,drive=pi,$protected"
+		-device "virtio-blk-pci,addr=0xa,serial=phyr-virtio-blk,drive=virtio,iommu_platform=on,disable-legacy=on"
+	)
+	# see devices()
+	if [[ $mode == faults-pt ]]; then
+		disk ahci
+		machine+=(-device "ide-hd,bus=ide.0,serial=phyr-ahci,drive=ahci")
+	fi
+	for n in 1 2 3 4 5; do
+		disk "gone$n"
+		machine+=(
+			-device "pcie-root-port,id=port$n,addr=0x1$n,chassis=1,slot=$n"
+			-device "nvme,bus=port$n,serial=phyr-gone-$n,id=gone$n,mdts=9"
+		)
+		if ((n == 5)); then
+			machine+=(-device "nvme-ns,bus=gone$n,drive=gone$n,$protected")
+		else
+			machine+=(-device "nvme-ns,bus=gone$n,drive=gone$n,nsid=1")
+		fi
+	done
+}
+
 # The file system is made here: what has large folios needs more than busybox has.
 xen_devices() {
 	disk nvme
@@ -233,10 +305,13 @@ command_line() {
 	local line="console=$console no_timer_check panic=-1 phyr.run=$run phyr.mode=$mode"
 	line+=" phyr.probe=${PHYR_PROBE:-phyr_iter_fill}"
 	case $mode in
-	strict | nocm | mm | movable | vfio | progress | p2p-iommu)
+	# a swiotlb for more than small kmalloc() buffers
+	arm64 | arm64-noncoherent) line+=" iommu.strict=1 swiotlb=16384,track_hiwater" ;;
+	arm64-noncoherent-pt) line+=" iommu.passthrough=1 swiotlb=16384,track_hiwater" ;;
+	strict | nocm | mm | movable | vfio | progress | faults | p2p-iommu)
 		line+=" intel_iommu=on iommu.strict=1"
 		;;
-	passthrough | progress-pt) line+=" intel_iommu=on iommu=pt" ;;
+	passthrough | progress-pt | faults-pt) line+=" intel_iommu=on iommu=pt" ;;
 	p2p | p2p-refused) line+=" intel_iommu=off" ;;
 	swiotlb) line+=" intel_iommu=off swiotlb=force,track_hiwater" ;;
 	high) line+=" swiotlb=track_hiwater" ;;
@@ -244,16 +319,25 @@ command_line() {
 	scalable) line+=" intel_iommu=on,sm_on iommu.strict=1" ;;
 	amd | virtio | p2p-amd) line+=" iommu.strict=1" ;;
 	esac
+	if [[ $debug ]]; then
+		line+=" phyr.debug=$debug phyr.slow=$slow kunit.timeout=$((300 * slow))"
+		# page_owner is in the reports of others; a task or a disk may take long; the
+		# first lines must still be there at the end
+		line+=" page_owner=on watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
+		line+=" log_buf_len=4M"
+	fi
 	# memory without struct pages, as a section of its own
-	[[ -n ${progs[$mode]-} ]] || line+=" memmap=128M!1G"
+	[[ -n ${progs[$mode]-} || $mode == arm64* ]] || line+=" memmap=128M!1G"
 	# All suites but dma-buf-fence-chain: its test_wait_forward stops a thread, and
 	# fails with -EINTR if that had no time to start.
 	if [[ -n ${progs[$mode]-} ]]; then
 		line+=" kunit.enable=0 scsi_debug.add_host=0 phyr.progs=${progs[$mode]}"
 		case $mode in
 		mm | movable | vfio) line+=" hugepagesz=1G hugepages=1 default_hugepagesz=2M" ;;
-		# which allocates what it keeps in mind of each mapping
-		progress*) line+=" dma_debug=off" ;;
+		# which allocate what they keep in mind of each mapping, allocation and timer
+		progress*) line+=" dma_debug=off kmemleak=off no_debug_objects" ;;
+		# QEMU's ACPI wants more than this kernel has before it leaves PCIe to it
+		faults*) line+=" pcie_ports=native sysctl.vm.mem_profiling=1" ;;
 		esac
 		# as many pages as gup_test takes, and more; or ZONE_MOVABLE, which would be
 		# full of these
@@ -265,9 +349,12 @@ command_line() {
 		esac
 	elif [[ $run != tests ]]; then
 		line+=" kunit.enable=0 scsi_debug.add_host=0"
+	elif [[ $mode == arm64* ]]; then
+		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*[!n]"
+		line+=" scsi_debug.add_host=0 phyr.progs=$disk_progs"
 	elif [[ $short ]]; then
 		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*dm*[!n]"
-		line+=" scsi_debug.add_host=0 phyr.progs=nvme.sh,virtio_scsi.sh"
+		line+=" scsi_debug.add_host=0 phyr.progs=$disk_progs"
 	else
 		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*[!n]"
 		line+=" scsi_debug.dif=1 scsi_debug.dix=1 scsi_debug.lbpu=1"
@@ -288,8 +375,31 @@ payload() {
 	fi
 	machine+=(
 		-kernel "$build/xen/xen" -initrd "$kernel ${line//,/,,},$initrd"
-		-append "console=com1 com1=115200 dom0_mem=1G smap=0"
+		-append "console=com1 com1=115200 dom0_mem=$((1024 + extra))M smap=0"
 	)
+}
+
+# The device tree that QEMU makes for this machine, without a word of caches that the
+# devices on PCI see. The SMMU still reads its tables from the caches.
+noncoherent() {
+	local dtb=$tmp/virt.dtb host
+	"$qemu" "${machine[@]}" -machine "dumpdtb=$dtb" >/dev/null 2>&1 ||
+		die "QEMU gives no device tree: see the options in ci/guest.sh"
+	host=$(fdtget -l "$dtb" / | grep '^pcie@') ||
+		die "QEMU's device tree has no PCI host: see fdtget -l"
+	fdtput -d "$dtb" "/$host" dma-coherent ||
+		die "QEMU's device tree does not say that $host is dma-coherent"
+	machine+=(-dtb "$dtb")
+}
+
+# Where the console of the machine goes, and what the payload reports: to the second
+# serial port, which the machine "virt" has none of its own for.
+serial_ports() {
+	machine+=(-serial "$1" -chardev "$2,id=report")
+	case $mode in
+	arm64*) machine+=(-device "pci-serial,addr=0x13,chardev=report") ;;
+	*) machine+=(-serial chardev:report) ;;
+	esac
 }
 
 # A guest can hang in KVM for good, even deaf to the first signals: nothing here
@@ -333,6 +443,8 @@ log=${2-}
 [[ -z $log ]] || mkdir -p "$(dirname "$log")"
 if [[ $icount ]]; then
 	machine+=(-accel tcg -icount "shift=0,sleep=off")
+elif [[ $mode == arm64* ]]; then
+	machine+=(-accel tcg)
 else
 	accel=$(accel)
 	machine+=(-accel "$accel")
@@ -343,23 +455,26 @@ mm | movable) mm_devices ;;
 vfio) vfio_devices ;;
 p2p*) p2p_devices ;;
 progress*) progress_devices ;;
+faults*) faults_devices ;;
 xen) xen_devices ;;
 *) devices ;;
 esac
+[[ $mode != *-noncoherent* ]] || noncoherent
 payload
 
 if [[ $run == sh ]]; then
-	qemu-system-x86_64 "${machine[@]}" -serial mon:stdio -serial null
+	serial_ports mon:stdio null
+	"$qemu" "${machine[@]}"
 	exit
 fi
 
 : >"$log" && : >"$log.out"
 status=0
-timeout -k 5 "$limit" qemu-system-x86_64 "${machine[@]}" \
-	-serial "file:$log" -serial "file:$log.out" </dev/null >"$log.qemu" 2>&1 || status=$?
+serial_ports "file:$log" "file,path=$log.out"
+timeout -k 5 "$((limit * slow))" "$qemu" "${machine[@]}" </dev/null >"$log.qemu" 2>&1 || status=$?
 case $status in
 0) ;;
-124 | 137) die "the guest hung: killed after $limit s: see $(rel "$log")" ;;
+124 | 137) die "the guest hung: killed after $((limit * slow)) s: see $(rel "$log")" ;;
 *) die "QEMU failed with status $status: $(head -n 1 "$log.qemu")" ;;
 esac
 grep -q '^# done' "$log.out" ||

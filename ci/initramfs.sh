@@ -1,14 +1,23 @@
 #!/bin/bash
 # Make build/initramfs.cpio: busybox, fio, rdma-core's programs, the selftests of
 # the series and those of mainline that pin memory, and ci/guest-init.
-# Only made when one of them has changed.
+#   ci/initramfs.sh --arch ARCH
+# makes build/initramfs-ARCH.cpio, without rdma-core and the selftests of mainline,
+# from packages of that architecture. Only made when one of them has changed.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-out=$build/initramfs.cpio
-log=$logs/initramfs.log
+arch=x86
+[[ ${1-} != --arch ]] || arch=$2
+suffix=
+[[ $arch == x86 ]] || suffix=-$arch
+cross=$(cross_compile "$arch")
+out=$build/initramfs$suffix.cpio
+log=$logs/initramfs$suffix.log
 kselftest=$linux/tools/testing/selftests
-root=$build/initramfs
-stage=$build/selftests
+root=$build/initramfs$suffix
+stage=$build/selftests$suffix
+# Where the programs of another architecture are, as if it were a root.
+foreign=
 mkdir -p "$logs" "$stage"
 
 # What the selftests of RDMA run, and the drivers of rdma-core for them.
@@ -16,30 +25,63 @@ rdma_programs=(ip rdma ibv_rc_pingpong rping)
 rdma_drivers=(rxe siw)
 mm_tests=(gup_test gup_longterm cow hugetlb_dio gup_range)
 vfio_tests=(vfio_dma_mapping_test vfio_dma_mapping_mmio_test vfio_pci_driver_test
-	vfio_dma_transfer_test)
+	vfio_dma_transfer_test vfio_dma_fail_nth_test)
 
 for tool in busybox fio cpio rsync "${rdma_programs[@]}"; do
 	command -v "$tool" >/dev/null ||
 		die "no $tool for the guest: install what ci/packages names"
 done
 
+# program NAME: where it is, for the guest.
+program() {
+	if [[ $foreign ]]; then
+		find "$foreign/bin" "$foreign/usr/bin" -name "$1"
+	else
+		command -v "$1"
+	fi
+}
+
+if [[ $arch != x86 ]]; then
+	foreign=$build/packages-$arch
+	"$top/ci/foreign-packages.sh" "$arch" "$foreign" busybox-static fio
+fi
+busybox=$(program busybox)
+fio=$(program fio)
+
 # The selftests come from selftests/, not from the patch that carries them: that
 # one is only as new as the last `make refresh`. The copy has the neighbours that
 # it has in the kernel tree.
 install_selftests() {
-	ln -sfn -t "$stage" "$kselftest"/{lib.mk,kselftest,kselftest.h,kselftest_harness.h}
-	rsync -a --delete --exclude=phyr_vec --exclude=phyr_torn --exclude=phyr_p2p --exclude=phyr_swap --exclude=phyr_grant "$top/selftests/" "$stage/phyr/"
-	make -C "$stage/phyr" INSTALL_PATH="$root/tests/phyr" install
+	ln -sfn -t "$stage" "$kselftest"/{lib.mk,kselftest,kselftest.h,kselftest_harness.h,kselftest_fail_nth.h}
+	rsync -a --delete --exclude=phyr_vec --exclude=phyr_torn --exclude=phyr_p2p --exclude=phyr_swap --exclude=phyr_grant --exclude=phyr_fail --exclude=phyr_eject "$top/selftests/" "$stage/phyr/"
+	make -C "$stage/phyr" CROSS_COMPILE="$cross" INSTALL_PATH="$root/tests/phyr" install
 	make -s -C "$stage/phyr" COLLECTION=phyr emit_tests |
 		sed -n 's/^phyr://p' >"$root/tests/phyr/progs"
 	install -D "$kselftest/kselftest/ktap_helpers.sh" \
 		"$root/tests/kselftest/ktap_helpers.sh"
 }
 
-# The libraries that a program or library names.
+# What a program or library names: with ldd, all of it; of another architecture, which
+# ldd can't run, the files that it names itself.
+libraries() {
+	if [[ ! $foreign ]]; then
+		ldd "$1" | grep -o '/[^ ]*'
+		return
+	fi
+	"${cross}readelf" -dl "$1" |
+		sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p; s/.*program interpreter: \(.*\)\]/\1/p' |
+		while read -r name; do
+			find "$foreign" -path "*/${name#/}" -printf '/%P\n' | sort | tail -n 1
+		done
+}
+
+# The libraries that a program or library names, and those that these name.
 install_libraries() {
-	ldd "$1" | grep -o '/[^ ]*' | while read -r library; do
-		install -D "$library" "$root$library"
+	local library
+	for library in $(libraries "$1"); do
+		[[ ! -e $root$library ]] || continue
+		install -D "$foreign$library" "$root$library"
+		[[ ! $foreign ]] || install_libraries "$foreign$library"
 	done
 }
 
@@ -92,14 +134,16 @@ install_rdma() {
 make_root() {
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,dev,proc,sys,tmp,tests}
-	install -D "$(command -v busybox)" "$root/bin/busybox"
+	install -D "$busybox" "$root/bin/busybox"
 	busybox --list | grep -vx busybox | while read -r applet; do
 		ln -sf busybox "$root/bin/$applet"
 	done
-	install_program "$(command -v fio)"
-	install_rdma
+	install_program "$fio"
 	install_selftests
-	install_kselftests
+	if [[ ! $foreign ]]; then
+		install_rdma
+		install_kselftests
+	fi
 	install "$top/ci/guest-init" "$root/init"
 }
 
@@ -113,7 +157,7 @@ inputs() {
 	find "$0" "$top/ci/"guest-{init,gup-test} "$top/selftests" "$kselftest/lib.mk" \
 		"$kselftest/kselftest/ktap_helpers.sh" "$kselftest"/kselftest*.h \
 		"$kselftest"/{mm,iommu,rdma,vfio} "$linux/include/uapi" \
-		"$(command -v busybox)" "$(command -v fio)" \
+		"$busybox" "$fio" \
 		-type f -print0 | sort -z | xargs -0 sha256sum
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what ci/packages names and the machine does not have.
+# Installs what lists in ci/ name and the machine does not have:
+# ci/install-packages.sh [LIST...]; without, the list is ci/packages.
 
 # shellcheck source=ci/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -10,17 +11,23 @@ installed() {
 	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
+# Another apt at work, such as the system's own, is waited for.
 apt_get() {
-	DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends "$@" >>"$log" 2>&1 </dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -q -y --no-install-recommends "$@" >>"$log" 2>&1 </dev/null
 }
 
+lists=("${@:-packages}")
+for list in "${lists[@]}"; do
+	[[ -f $top/ci/$list ]] || die "packages: no list ci/$list: name one that exists"
+done
+
 command -v dpkg-query apt-get >/dev/null ||
-	die "packages: no dpkg or apt-get on this machine: Debian 12 or 13 is needed: install what ci/packages names by hand"
+	die "packages: no dpkg or apt-get on this machine: Debian 12 or 13 is needed: install what ci/${lists[*]} names by hand"
 
 missing=()
 while read -r package; do
 	installed "$package" || missing+=("$package")
-done < <(sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$top/ci/packages")
+done < <(cd "$top/ci" && sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "${lists[@]}")
 ((${#missing[@]})) || exit 0
 
 ((EUID == 0)) ||

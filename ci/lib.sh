@@ -19,8 +19,31 @@ ktap=$logs/ktap
 jobs=$(nproc)
 # The directory where the selftests live in the kernel tree.
 selftests_dir=tools/testing/selftests/phyr
+# What the kernel of the guest is configured with, of kernel-config/.
+guest_config=(guest intel-iommu amd-iommu virtio-iommu dma-buf users mm vfio xen faults kunit debug x86-debug)
+# Debian 12 and 13 have sparse 0.6.4, which does not know __typeof_unqual__ and
+# which kbuild therefore turns down; __typeof__ is as good to it. It also takes
+# every module_param() for a "bad constant expression", and gives up on trace
+# events that are not short: "too long token expansion".
+sparse="sparse -D__typeof_unqual__=__typeof__"
+sparse_defects='error: bad constant expression|include/trace/events/.* too long token expansion'
+# What can't be done as checkpatch --strict wants it: TRACE_EVENT(), which no event of the
+# kernel lays out like a call; the variants and the data of a fixture, which are macros of
+# kselftest_harness.h that define something, and are types; a driver of selftests/vfio,
+# as all of them are declared where they are listed; the members of struct_group_tagged().
+checkpatch_exceptions='^$|^include/trace/events/[^ ]* CHECK:(OPEN_ENDED_LINE|PARENTHESIS_ALIGNMENT):'
+checkpatch_exceptions+='|^tools/testing/selftests/vfio/vfio_dma_[a-z_]*test\.c:[0-9]+: (ERROR:COMPLEX_MACRO:|CHECK:SPACING: .*[*].*ctx:WxV)'
+checkpatch_exceptions+='|^include/linux/phyr\.h:[0-9]+: CHECK:PARENTHESIS_ALIGNMENT:'
+checkpatch_exceptions+='|^tools/testing/selftests/vfio/lib/vfio_pci_driver\.c:[0-9]+: WARNING:AVOID_EXTERNS:'
+# What lib/phyr.c, where gcov is to count it, is compiled with. gcc inlines before it
+# counts, so a branch would be there once for each copy of its function, and most of
+# these are made for one case and can't take it. With this each is there once.
+count_flags=(-fno-early-inlining -D__always_inline__=__unused__)
+# Where series_patches looks.
+series_dir=$top
 # shellcheck disable=SC2034 # these are for the scripts that source this file
-readonly top build linux logs ktap jobs selftests_dir
+readonly top build linux logs ktap jobs selftests_dir guest_config count_flags sparse sparse_defects \
+	checkpatch_exceptions
 
 # Nothing that the user has configured may change a hash, a date or a diff.
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
@@ -98,14 +121,64 @@ lock_build() {
 # cannot be killed must not go on holding it.
 [[ -z ${PHYR_LOCKED-} ]] || exec 9>&-
 
+# kernel_image ARCH NAME: what ci/build.sh makes, in build/NAME.
+kernel_image() {
+	case $1 in
+	x86) say "$build/$2/arch/x86/boot/bzImage" ;;
+	arm64) say "$build/$2/arch/arm64/boot/Image" ;;
+	*) die "no architecture $1: x86 and arm64 are known" ;;
+	esac
+}
+
+# cross_compile ARCH: what the names of its compiler and binutils start with.
+cross_compile() {
+	case $1 in
+	x86) ;;
+	arm64) say aarch64-linux-gnu- ;;
+	*) die "no architecture $1: x86 and arm64 are known" ;;
+	esac
+}
+
 # The patches that series lists, in order.
 series_patches() {
-	sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$top/series"
+	sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$series_dir/series"
 }
 
 # The patches that are there but perhaps not listed.
 patch_files() {
 	find "$top/patches" -maxdepth 1 -type f -name '*.patch' -printf '%f\n' | sort
+}
+
+# patch_clone REPO COMMIT DIR PATTERN...: a clone that shares REPO's objects, at
+# COMMIT, with none of its files but those of the patterns. Patches are applied
+# there without touching REPO.
+patch_clone() {
+	local repo=$1 commit=$2 dir=$3
+	shift 3
+	git -c safe.directory='*' clone -q --shared --no-checkout --template= "$repo" "$dir"
+	git -C "$dir" update-ref --no-deref HEAD "$commit"
+	git -C "$dir" config core.sparseCheckout true
+	git -C "$dir" config gc.auto 0
+	mkdir -p "$dir/.git/info"
+	printf '%s\n' "$@" >"$dir/.git/info/sparse-checkout"
+	git -C "$dir" read-tree -m -u HEAD
+}
+
+# format_patch REPO OPTION...: git format-patch with every option given that
+# shapes a patch, so that no git version, terminal or configuration does. No
+# renames: quilt does not know them.
+format_patch() {
+	local repo=$1
+	shift
+	git -C "$repo" -c core.quotePath=true -c diff.suppressBlankEmpty=false \
+		-c i18n.logOutputEncoding=UTF-8 -c format.useAutoBase=false \
+		format-patch --quiet --suffix=.patch --filename-max-length=64 \
+		--subject-prefix=PATCH --no-numbered --start-number=1 --no-encode-email-headers \
+		--zero-commit --full-index --no-signature --no-attach --no-thread --no-base \
+		--no-cover-letter --no-notes --no-to --no-cc --no-add-header \
+		-p --stat=72 --summary --unified=3 --inter-hunk-context=0 --diff-algorithm=histogram \
+		--indent-heuristic --no-renames --src-prefix=a/ --dst-prefix=b/ --binary \
+		--no-ext-diff --no-textconv --no-color --no-relative --submodule=short "$@"
 }
 
 # What the series is: changes with the order and with any byte of a patch.
@@ -149,9 +222,24 @@ tree_dirty() {
 # bad_lines CONSOLE-LOG: what no kernel says that is well; false if there is
 # nothing of it. DMA-API announces itself, which is fine; no log at all is not.
 # In a PV guest of Xen, mainline warns of the first task that runs on a CPU: it
-# was not paused before.
+# was not paused before. KASAN, KCSAN and lockdep say BUG: or WARNING:; a checker
+# that has switched itself off says so, too. What kmemleak has found the guest tells,
+# which reads it.
 bad_lines() {
 	[[ -s $1 ]] || { say "no console output"; return; }
-	grep -E 'WARNING:|BUG:|Oops|Kernel panic|DMA-API:|DMAR:.*[Ff]ault|I/O error|blocked for more than|timeout, |exception Emask|protection error|critical [a-z]+ error|swiotlb buffer is full' "$1" |
+	grep -E 'WARNING:|BUG:|Oops|Kernel panic|DMA-API:|DMAR:.*[Ff]ault|arm-smmu-v3 [^ ]+ (event|unexpected global error|.*(timeout|overflow|aborted|CMDQ error))|I/O error|blocked for more than|timeout, |exception Emask|protection error|critical [a-z]+ error|swiotlb buffer is full|UBSAN:|ODEBUG:|INFO: (possible|inconsistent|suspicious|trying)|turning off the locking correctness|lockdep is turned off' "$1" |
 		grep -vE 'DMA-API: (preallocated|debugging enabled|debugging disabled on kernel command line)|WARNING: .*pgtable\.h.*xen_(start|end)_context_switch'
+}
+
+# lost FRAGMENT-FILE CONFIG: the requested options that are not in CONFIG, which
+# says "# CONFIG_X is not set" or nothing at all for an option that is off.
+lost() {
+	local line
+	while read -r line; do
+		case $line in
+		CONFIG_*=n) ! grep -q "^${line%n}" "$2" ;;
+		CONFIG_*) grep -qxF -- "$line" "$2" ;;
+		*) continue ;;
+		esac || printf '%s ' "$line"
+	done <"$1"
 }

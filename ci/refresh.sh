@@ -64,21 +64,10 @@ wanted_tip() {
 	fi
 }
 
-# Every option that shapes a patch is given, so that no git version, terminal
-# or configuration does. No renames: quilt does not know them.
 format() {
 	local tip=$1 out=$2 p
 	mkdir -p "$out"
-	lgit -c core.quotePath=true -c diff.suppressBlankEmpty=false \
-		-c i18n.logOutputEncoding=UTF-8 -c format.useAutoBase=false \
-		format-patch --quiet -o "$out" --suffix=.patch --filename-max-length=64 \
-		--subject-prefix=PATCH --no-numbered --start-number=1 --no-encode-email-headers \
-		--zero-commit --full-index --no-signature --no-attach --no-thread --no-base \
-		--no-cover-letter --no-notes --no-to --no-cc --no-add-header \
-		-p --stat=72 --summary --unified=3 --inter-hunk-context=0 --diff-algorithm=histogram \
-		--indent-heuristic --no-renames --src-prefix=a/ --dst-prefix=b/ --binary \
-		--no-ext-diff --no-textconv --no-color --no-relative --submodule=short \
-		"$base..$tip"
+	format_patch "$linux" -o "$out" "$base..$tip"
 	for p in "$out"/*.patch; do
 		[[ -f $p ]] || continue
 		# Whoever applies it gets the date of that day.

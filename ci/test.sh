@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
 # Runs every step, whatever the step before it did, and adds up the results
 # with the kernel's own KTAP parser. The last line is the sum.
+#   ci/test.sh         what fits into an hour
+#   ci/test.sh --all   the gates that take longer as well
 
 # shellcheck source=ci/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-steps=(packages tree check unit boot guest-tests)
+steps=(packages tree check docs fuzz unit boot guest-tests)
+case ${1-} in
+'') ;;
+--all) steps+=(mail coccicheck arch arm64 debug coverage bisect) ;;
+*) die "test: unknown option $1: --all is known" ;;
+esac
 passed=0 failed=0 skipped=0
 
 # The command of each step.
 run_step() {
 	case $1 in
-	packages) "$top/ci/install-packages.sh" ;;
+	packages) "$top/ci/install-packages.sh" packages packages-gates ;;
+	fuzz) FUZZ_SECONDS=${FUZZ_SECONDS:-60} "$top/ci/fuzz.sh" ;;
 	*) "$top/ci/$1.sh" ;;
 	esac
 }
@@ -19,6 +27,13 @@ run_step() {
 # How many of the tests in the KTAP file: field NAME of the parser's last line.
 field() {
 	sed -n "s/.*Testing complete\\..* $1: \\([0-9]*\\).*/\\1/p" "$2" | tail -n 1 | grep . || echo 0
+}
+
+# What each test that has failed has said just before.
+reasons() {
+	awk '/^ *# / { said = said $0 "\n"; next }
+		/^ *not ok / { printf "%s%s\n", said, $0 }
+		{ said = "" }' "$1"
 }
 
 # add KTAP-FILE: the parser's verdict. A crash or an error in the stream, such
@@ -38,6 +53,8 @@ add() {
 	# Which ones, for whoever reads only this far.
 	if ((f)); then
 		grep -E '\[(FAILED|ERROR|CRASHED)\]' "$out" | sed 's/^\[[0-9:]*\] /  /' | sort -u | head -n 20 || true
+		reasons "$file" | sed 's/^ */  | /' | head -n 40 || true
+		{ say "$name:" && reasons "$file" | sed 's/^ */  | /' | tail -n 15; } >>"$logs/test-failures.log"
 	fi
 	printf '  %-22s %4d passed, %d failed, %d skipped\n' "$name" "$p" "$f" "$s"
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
@@ -46,7 +63,7 @@ add() {
 
 # What a step says about how far it is, and nothing else of it.
 progress() {
-	grep --line-buffered -E '^\[[0-9]+/[0-9]+\] |files built|^  guest: |^(ok|not ok) |Building KUnit|^boot: |^tree: ' |
+	grep --line-buffered -E '^\[[0-9]+/[0-9]+\] |files built|^  guest: |^  fuzz: |^(ok|not ok) |Building KUnit|^boot: |^tree: ' |
 		sed -u 's/^ */    /' || true
 }
 
@@ -68,7 +85,8 @@ step() {
 	run_step "$name" </dev/null 2>&1 | tee "$log" | progress || status=$?
 	add_new
 	case $name in
-	check | unit | guest-tests) ((files)) || status=1 ;;
+	packages | tree | boot) ;;
+	*) ((files)) || status=1 ;;
 	esac
 	# A step that died has failed even if all that it had to say was good, and
 	# so has one that had nothing to say.
@@ -84,9 +102,12 @@ lock_build
 declare -A seen=()
 rm -rf "$ktap"
 mkdir -p "$ktap"
+: >"$logs/test-failures.log"
 for i in "${!steps[@]}"; do
 	step $((i + 1)) "${steps[i]}"
 done
+# Once more, for whoever sees no more than the end.
+tail -n 60 "$logs/test-failures.log"
 if ((passed + failed == 0)); then
 	say "error: test: nothing was run"
 	failed=1

@@ -47,26 +47,16 @@ mend_ignore() {
 	sed -i -e '/^\/\*$/d' -e '/^!\/debian\/$/d' "$linux/.gitignore"
 }
 
-# A clone that shares the objects and checks nothing out: the series is tried
-# there, so that build/linux is touched only by a series that applies.
-make_scratch() {
-	local am=$1
-	git clone -q --shared --no-checkout --template= "$linux" "$am"
-	git -C "$am" update-ref --no-deref HEAD "$(base_commit)"
-	git -C "$am" config core.sparseCheckout true
-	mkdir -p "$am/.git/info"
-	say /COPYING >"$am/.git/info/sparse-checkout"
-	git -C "$am" read-tree -m -u HEAD
-}
-
 # Patches carry no date; commits must, and always the same one.
 with_date() {
 	sed '1,/^$/s/^Subject: /Date: Mon, 17 Sep 2001 00:00:00 +0000\n&/' "$1"
 }
 
+# The series is tried in a clone, so that build/linux is touched only by one that
+# applies.
 apply_series() {
 	local p n=0 am=$scratch/am log=$logs/am.log
-	make_scratch "$am"
+	patch_clone "$linux" "$(base_commit)" "$am" /COPYING
 	while read -r p; do
 		with_date "$top/patches/$p" >"$scratch/mail"
 		run_logged "$log" git -C "$am" am --quiet --no-3way --keep-non-patch --no-scissors \

@@ -11,18 +11,23 @@
 #
 # Environment, each optional:
 #   PHYR_MODE	 what the disk's DMA has to be: strict, lazy, passthrough, direct,
-#		 swiotlb
+#		 swiotlb; or noncoherent, which is passthrough for a disk that does not
+#		 see the caches of the CPUs
 #   PHYR_PROBE	 the function that walks each request of more than one segment
+#   PHYR_SLOW	 how many times the usual time anything may take, on a kernel that
+#		 checks much
 
 PHYR_PROBE=${PHYR_PROBE:-phyr_iter_fill}
+PHYR_SLOW=${PHYR_SLOW:-1}
 
 kprobe_events=/sys/kernel/tracing/kprobe_events
 
-# probe_start NAME FUNCTION: counts the calls of FUNCTION from now on.
+# probe_start NAME FUNCTION [ARGS]: counts the calls of FUNCTION from now on. ARGS is
+# what is known of each, as Documentation/trace/kprobetrace.rst has it.
 probe_start()
 {
 	probe_stop "$1"
-	{ echo "p:phyr/$1 $2" >>$kprobe_events &&
+	{ echo "p:phyr/$1 $2 $3" >>$kprobe_events &&
 		echo 1 >"/sys/kernel/tracing/events/phyr/$1/enable"; } 2>/dev/null ||
 		ktap_exit_fail_msg "cannot count the calls of $2: no such function, or no kprobes"
 }
@@ -30,6 +35,8 @@ probe_start()
 probe_stop()
 {
 	[ -e "/sys/kernel/tracing/events/phyr/$1" ] || return 0
+	# what has none does not take this
+	echo '!hist:keys=size' 2>/dev/null >"/sys/kernel/tracing/events/phyr/$1/trigger"
 	echo 0 >"/sys/kernel/tracing/events/phyr/$1/enable"
 	echo "-:phyr/$1" >>$kprobe_events
 }
@@ -39,6 +46,27 @@ probe_hits()
 {
 	awk -v name="$1" '$1 == name { n = $2 } END { print n + 0 }' \
 		/sys/kernel/tracing/kprobe_profile
+}
+
+# code_of FUNCTION...: from where the first of them starts to where the last one ends.
+code_of()
+{
+	sort /proc/kallsyms | awk -v names=" $* " '
+		tolower($2) != "t" { next }
+		last != "" && $1 != last { end = $1; last = "" }
+		index(names, " " $3 " ") { start = start ? start : $1; last = $1 }
+		END { print start ? "0x" start " 0x" end : "0 0" }'
+}
+
+# ended PID SECONDS: has it ended, or does so soon?
+ended()
+{
+	left=$(($2 * PHYR_SLOW))
+	while kill -0 "$1" 2>/dev/null; do
+		[ "$left" -gt 0 ] || return
+		left=$((left - 1))
+		sleep 1
+	done
 }
 
 # phyr_find ROLE: the name of the disk with that serial number, or nothing.
@@ -104,6 +132,14 @@ stat_of()
 queue()
 {
 	cat "/sys/block/$disk/queue/$1"
+}
+
+# longest_bounce: in mode noncoherent, how long the longest range was that bounced. One
+# that may be a small kmalloc(), of less than twice ARCH_DMA_MINALIGN, has to.
+longest_bounce()
+{
+	sed -n 's/^{ size: *\([0-9]*\) .*/\1/p' \
+		/sys/kernel/tracing/events/phyr/bounce/hist | sort -n | tail -n 1 | grep . || echo 0
 }
 
 # The counters that tell whether a shape was what it says.
@@ -229,6 +265,10 @@ case_mode()
 	strict) [ "$group" = DMA ] ;;
 	lazy) [ "$group" = DMA-FQ ] ;;
 	passthrough) [ "$group" = identity ] && [ "$bounces" -eq 0 ] ;;
+	noncoherent)
+		why="$why, of up to $(longest_bounce) B"
+		[ "$group" = identity ] && [ "$(longest_bounce)" -lt 256 ]
+		;;
 	direct) [ "$group" = none ] && [ "$bounces" -eq 0 ] ;;
 	swiotlb) [ "$group" = none ] && [ "$bounces" -gt 0 ] ;;
 	*) skip "PHYR_MODE is not set: $why" ;;
@@ -375,7 +415,13 @@ phyr_disk_test()
 	[ "$1" != scsi_debug ] || plan=$((plan - 1))
 	ktap_set_plan "$plan"
 	probe_start walk "$PHYR_PROBE"
-	probe_start bounce swiotlb_tbl_map_single
+	if [ "$PHYR_MODE" = noncoherent ]; then
+		# shellcheck disable=SC2016 # not a variable of the shell
+		probe_start bounce swiotlb_tbl_map_single 'size=$arg3'
+		echo 'hist:keys=size' >/sys/kernel/tracing/events/phyr/bounce/trigger
+	else
+		probe_start bounce swiotlb_tbl_map_single
+	fi
 	[ -z "$2" ] || probe_start integrity "$2"
 	pins_before=$(pins)
 	do_io || ktap_exit_fail_msg "cannot write to $DEV: $(cat "$tmp/wipe.log")"

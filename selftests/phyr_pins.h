@@ -19,6 +19,7 @@ static inline struct pins read_pins(void)
 	int fd = open("/proc/sys/vm/stat_refresh", O_WRONLY);
 	struct pins pins = {};
 	char line[128];
+	int nr = 0;
 	FILE *f;
 
 	if (fd < 0 || write(fd, "1", 1) != 1)
@@ -28,10 +29,13 @@ static inline struct pins read_pins(void)
 	if (!f)
 		err(1, "/proc/vmstat");
 	while (fgets(line, sizeof(line), f)) {
-		sscanf(line, "nr_foll_pin_acquired %llu", &pins.acquired);
-		sscanf(line, "nr_foll_pin_released %llu", &pins.released);
+		if (sscanf(line, "nr_foll_pin_acquired %llu", &pins.acquired) == 1 ||
+		    sscanf(line, "nr_foll_pin_released %llu", &pins.released) == 1)
+			nr++;
 	}
 	fclose(f);
+	if (nr != 2)
+		errx(1, "/proc/vmstat does not count pins");
 	return pins;
 }
 

@@ -220,7 +220,8 @@ static int open_direct(const char *path, int flags)
 
 static void bad_arguments(void)
 {
-	errx(2, "usage: phyr_vec scatter|gaps|plain|thp|hugetlb|file=PATH UNALIGNED POS LENGTH FROM TO");
+	errx(2, "usage: phyr_vec LAYOUT UNALIGNED POS LENGTH FROM TO, LAYOUT one of %s",
+	     "scatter, gaps, plain, thp, hugetlb, file=PATH");
 }
 
 static unsigned long number(const char *s)

@@ -24,16 +24,6 @@ fi
 debugfs=/sys/kernel/debug
 often=1000000000
 
-# code_of FUNCTION...: from where the first of them starts to where the last one ends.
-code_of()
-{
-	sort /proc/kallsyms | awk -v names=" $* " '
-		tolower($2) != "t" { next }
-		last != "" && $1 != last { end = $1; last = "" }
-		index(names, " " $3 " ") { start = start ? start : $1; last = $1 }
-		END { print start ? "0x" start " 0x" end : "0 0" }'
-}
-
 # fail TIMES: no memory any more, or that often, for what is called from there.
 fail()
 {
@@ -97,17 +87,6 @@ swap_io()
 	swapper=$!
 }
 
-# ended PID SECONDS: has it ended, or does so soon?
-ended()
-{
-	left=$2
-	while kill -0 "$1" 2>/dev/null; do
-		[ "$left" -gt 0 ] || return
-		left=$((left - 1))
-		sleep 1
-	done
-}
-
 # Direct I/O as often as it takes until the program has ended.
 do_swap()
 {
@@ -167,7 +146,9 @@ do_failing_swap()
 {
 	out=$(vmstat pswpout)
 	swap_io
-	while [ "$(vmstat pswpout)" -lt $((out + 4096)) ] && ! ended $swapper 1; do :; done
+	while [ "$(vmstat pswpout)" -lt $((out + 4096)) ] && ! ended $swapper 0; do
+		sleep 1
+	done
 	before=$(written)
 	if [ "$PHYR_MODE" = passthrough ]; then
 		fail $often
@@ -258,7 +239,7 @@ if [ -z "$disk" ] || [ -z "$swap" ]; then
 	exit "$KSFT_SKIP"
 fi
 if [ ! -e $debugfs/failslab/require-start ] || [ ! -e $debugfs/fail_page_alloc/require-start ]; then
-	ktap_skip_all "no CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC or CONFIG_FAULT_INJECTION_STACKTRACE_FILTER"
+	ktap_skip_all "no FAILSLAB, FAIL_PAGE_ALLOC or FAULT_INJECTION_STACKTRACE_FILTER"
 	exit "$KSFT_SKIP"
 fi
 export DEV="/dev/$disk"
@@ -295,7 +276,7 @@ run "at least 64 MiB each way" case_swapped
 do_failing_swap
 run "$swaps" case_swap_meanwhile
 run "swap is right after that" case_failing_swap
-ktap_print_msg "$swap_failed allocations of swap failed, $swap_meanwhile requests were done meanwhile"
+ktap_print_msg "$swap_failed allocations of swap failed; $swap_meanwhile requests were done"
 run "direct I/O with memory again" case_after
 run "no program was killed for memory" case_killed
 run "no page stays pinned" case_pins

@@ -21,7 +21,7 @@ mib_file=32
 balloon()
 {
 	echo "$1" >"$memory/target_kb"
-	tries=120
+	tries=$((120 * PHYR_SLOW))
 	while [ "$(cat "$memory/info/current_kb")" -ne "$1" ] && [ "$tries" -gt 0 ]; do
 		sleep 0.5
 		tries=$((tries - 1))

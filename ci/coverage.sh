@@ -1,0 +1,178 @@
+#!/bin/bash
+# What of the code that the series adds its tests run, by line and by branch: KUnit
+# as user mode Linux, and the guest suite with a kernel that counts, by gcov.
+#   ci/coverage.sh [--report] [PART...]
+# A part is user, lib/phyr.c built as a program, which replays fuzz/corpus; unit, KUnit;
+# or a mode of ci/guest-tests.sh. Without any it is all of them; what others have found
+# of the same code is kept. --report runs nothing. The result is
+# build/coverage/report.txt, with what was not run; build/coverage/added.info is for
+# genhtml.
+#
+# The rule: each line of a .c or .h that the series adds or changes counts if it
+# merges as code of the kernel and a compiler here has made code of it. Tests are no
+# such code: KUnit suites, selftests, and drivers that are there for these only. Files
+# that no guest has a device for are listed, but count neither way.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+out=$build/coverage
+report=$out/report.txt
+result=$ktap/coverage.ktap
+want_lines=95 want_branches=85
+only_report='' built='' lost=''
+if [[ ${1-} == --report ]]; then
+	only_report=1
+	shift
+fi
+
+tests=(':!tools' ':!*kunit*' ':!lib/tests' ':!drivers/dma-buf/st-*' ':!mm/gup_test.*'
+	':!drivers/iommu/iommufd/*test*')
+
+# The .c and .h files of the series, but for PATHSPEC...
+sources() {
+	lgit diff --no-renames --diff-filter=AM --name-only "$base..HEAD" -- '*.c' '*.h' "$@"
+}
+
+# FILE:LINE for each line that counts.
+added_lines() {
+	lgit diff --no-renames --diff-filter=AM --unified=0 "$base..HEAD" -- '*.c' '*.h' "${tests[@]}" |
+		awk '/^\+\+\+ / { file = substr($2, 3) }
+			/^@@ / { split(substr($3, 2), at, ","); n = 2 in at ? at[2] : 1
+				for (i = 0; i < n; i++) print file ":" at[1] + i
+				delete at }'
+}
+
+# The objects that count: of each file of the series, tests too, as they call what
+# headers have; and of each page table format, which is compiled from a header.
+objects() {
+	sources ':!tools' | sed -n 's/\.c$/.o/p'
+	find "$linux/drivers/iommu/generic_pt/fmt" -name 'iommu_*.c' -printf 'drivers/iommu/generic_pt/fmt/%f\n' |
+		sed 's/\.c$/.o/'
+}
+
+# Each is named without its directory: that is enough, as only lines count that were added.
+# atomic: two CPUs that count at once would lose something, and what is the difference of
+# two such counters would be a branch that nothing has taken. See count_flags for the rest.
+gcov_options() {
+	objects | sed 's,.*/,GCOV_PROFILE_,; s/$/=y/' | sort -u
+	say "CFLAGS_GCOV=-fprofile-arcs -ftest-coverage -fno-tree-loop-im -fprofile-update=atomic -fno-early-inlining"
+	say "CFLAGS_phyr.o=${count_flags[*]}"
+}
+
+# capture NAME BUILD-DIRECTORY DIRECTORY: what the .gcda below DIRECTORY, which has the
+# tree of BUILD-DIRECTORY, say.
+capture() {
+	local object
+	while read -r object; do
+		object=${object%.o}
+		[[ ! -f $3/$object.gcda ]] || ln -sf "$2/$object.gcno" "$3/$object.gcno"
+	done < <(objects)
+	# others of the same name in other directories
+	find "$3" -name '*.gcda' | while read -r object; do
+		[[ -e ${object%.gcda}.gcno ]] || rm "$object"
+	done
+	run_logged "$logs/coverage-$1.log" lcov --rc lcov_branch_coverage=1 --capture --quiet \
+		--directory "$3" --base-directory "$2" --test-name "${1//-/_}" --output-file "$out/$1.info" ||
+		die "coverage: lcov cannot read what $1 has counted: see $(rel "$logs/coverage-$1.log")"
+}
+
+unit() {
+	local object names
+	rm -rf "$out/data"
+	find "$build/um-gcov" -name '*.gcda' -delete 2>/dev/null || true
+	mapfile -t names < <(objects | sed 's,.*/,,' | sort -u)
+	run_logged "$logs/coverage-kunit.log" "$top/ci/unit.sh" --coverage "${names[@]}" ||
+		die "coverage: KUnit has failed: see $(rel "$logs/coverage-kunit.log")"
+	while read -r object; do
+		object=${object%.o}.gcda
+		[[ ! -f $build/um-gcov/$object ]] || install -D "$build/um-gcov/$object" "$out/data/$object"
+	done < <(objects)
+	capture unit "$build/um-gcov" "$out/data"
+}
+
+# What a guest counted comes with its results, below the absolute name of its build.
+guest() {
+	local log=$logs/guest-gcov-$1.log.out
+	if [[ ! $built ]]; then
+		PHYR_KBUILD=$(gcov_options) "$top/ci/build.sh" guest-gcov "${guest_config[@]}" gcov
+		"$top/ci/initramfs.sh"
+		built=1
+	fi
+	rm -rf "$out/data" "$out/$1.info"
+	mkdir -p "$out/data"
+	"$top/ci/guest-tests.sh" --debug gcov "$1"
+	if ! tr -d '\r' <"$log" | sed -n 's/^# gcov //p' | base64 -d | tar -xz -C "$out/data" 2>/dev/null; then
+		say "  coverage: the guest has not said what was run: see $(rel "$log")"
+		lost+=" $1"
+		return
+	fi
+	capture "$1" "$build/guest-gcov" "$out/data$build/guest-gcov"
+}
+
+# What was found with other code or configurations is of other lines and branches.
+forget_others() {
+	local now
+	now=$({
+		lgit diff --no-renames "$base..HEAD" -- '*.c' '*.h' "${tests[@]}"
+		cat "$top"/kernel-config/*
+	} | sha256sum)
+	[[ -f $out/code && $(<"$out/code") == "$now" ]] || find "$out" -name '*.info' -delete
+	say "$now" >"$out/code"
+}
+
+# gate N WHAT WANTED: from the last lines of the report.
+gate() {
+	local what percent good
+	read -r what percent good < <(grep "^$2 " "$report")
+	if ((good)); then
+		say "ok $1 $what: $percent %, at least $3 % wanted"
+	else
+		say "not ok $1 $what: $percent %, at least $3 % wanted"
+		return 1
+	fi
+}
+
+merge() {
+	local info counted=()
+	for info in "$out"/*.info; do
+		[[ ! -s $info || $info == "$out/added.info" ]] || counted+=("$info")
+	done
+	((${#counted[@]})) || die "coverage: nothing was counted yet: run ci/coverage.sh without --report"
+	added_lines >"$out/added"
+	awk -v tree="$linux" -v lines="$want_lines" -v branches="$want_branches" -v info="$out/added.info" \
+		-f "$top/ci/coverage.awk" "$out/added" "${counted[@]}" >"$report"
+}
+
+command -v lcov >/dev/null || die "no lcov: install what ci/packages-gates names"
+lock_build
+mkdir -p "$out" "$ktap" "$logs"
+"$top/ci/tree.sh"
+base=$(base_commit)
+forget_others
+if [[ ! $only_report ]]; then
+	parts=("$@")
+	(($#)) || read -ra parts <<<"user unit $("$top/ci/guest-tests.sh" --list)"
+	n=0
+	for part in "${parts[@]}"; do
+		stage $((++n)) $((${#parts[@]} + 1)) "$part"
+		case $part in
+		user) "$top/ci/fuzz-coverage.sh" ;;
+		unit) unit ;;
+		*) guest "$part" ;;
+		esac
+	done
+	stage $((n + 1)) $((n + 1)) "report: $(rel "$report")"
+fi
+merge
+cat "$report"
+{
+	say "KTAP version 1"
+	say "1..3"
+	gate 1 lines "$want_lines" || true
+	gate 2 branches "$want_branches" || true
+	if [[ $lost ]]; then
+		say "not ok 3 every guest was counted, but not:$lost"
+	else
+		say "ok 3 every guest was counted"
+	fi
+} | tee "$result"
+! grep -q '^not ok' "$result" || die "coverage: too little of what the series adds is run, or a guest was lost: see $(rel "$report")"
