@@ -13,12 +13,13 @@
 # such code: KUnit suites, selftests, and drivers that are there for these only. Files
 # that no guest has a device for are listed, but count neither way.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=ci/ktap.sh
+. "$top/ci/ktap.sh"
 
 out=$build/coverage
 report=$out/report.txt
-result=$ktap/coverage.ktap
 want_lines=95 want_branches=85
-only_report='' built='' lost=''
+only_report=''
 if [[ ${1-} == --report ]]; then
 	only_report=1
 	shift
@@ -51,11 +52,14 @@ objects() {
 
 # Each is named without its directory: that is enough, as only lines count that were added.
 # atomic: two CPUs that count at once would lose something, and what is the difference of
-# two such counters would be a branch that nothing has taken. See count_flags for the rest.
+# two such counters would be a branch that nothing has taken.
 gcov_options() {
+	local object
 	objects | sed 's,.*/,GCOV_PROFILE_,; s/$/=y/' | sort -u
-	say "CFLAGS_GCOV=-fprofile-arcs -ftest-coverage -fno-tree-loop-im -fprofile-update=atomic -fno-early-inlining"
-	say "CFLAGS_phyr.o=${count_flags[*]}"
+	say "CFLAGS_GCOV=-fprofile-arcs -ftest-coverage -fno-tree-loop-im -fprofile-update=atomic"
+	while read -r object; do
+		say "CFLAGS_${object##*/}=$(count_options "$object")"
+	done < <(objects)
 }
 
 # capture NAME BUILD-DIRECTORY DIRECTORY: what the .gcda below DIRECTORY, which has the
@@ -79,7 +83,7 @@ unit() {
 	local object names
 	rm -rf "$out/data"
 	find "$build/um-gcov" -name '*.gcda' -delete 2>/dev/null || true
-	mapfile -t names < <(objects | sed 's,.*/,,' | sort -u)
+	mapfile -t names < <(objects)
 	run_logged "$logs/coverage-kunit.log" "$top/ci/unit.sh" --coverage "${names[@]}" ||
 		die "coverage: KUnit has failed: see $(rel "$logs/coverage-kunit.log")"
 	while read -r object; do
@@ -89,21 +93,22 @@ unit() {
 	capture unit "$build/um-gcov" "$out/data"
 }
 
-# What a guest counted comes with its results, below the absolute name of its build.
-guest() {
+# guests MODE...: with one kernel, which counts.
+guests() {
+	PHYR_KBUILD=$(gcov_options) "$top/ci/build.sh" guest-gcov "${guest_config[@]}" gcov
+	"$top/ci/initramfs.sh"
+	"$top/ci/guest-tests.sh" --debug gcov "$@"
+}
+
+# counted MODE: takes over what a guest has counted, which comes with its results, below
+# the absolute name of its build.
+counted() {
 	local log=$logs/guest-gcov-$1.log.out
-	if [[ ! $built ]]; then
-		PHYR_KBUILD=$(gcov_options) "$top/ci/build.sh" guest-gcov "${guest_config[@]}" gcov
-		"$top/ci/initramfs.sh"
-		built=1
-	fi
 	rm -rf "$out/data" "$out/$1.info"
 	mkdir -p "$out/data"
-	"$top/ci/guest-tests.sh" --debug gcov "$1"
-	if ! tr -d '\r' <"$log" | sed -n 's/^# gcov //p' | base64 -d | tar -xz -C "$out/data" 2>/dev/null; then
-		say "  coverage: the guest has not said what was run: see $(rel "$log")"
-		lost+=" $1"
-		return
+	if ! tr -d '\r' <"$log" | sed -n 's/^# gcov //p' | base64 -d | tar -xz -C "$out/data"; then
+		say "the guest has not said what was run: see $(rel "$log")"
+		return 1
 	fi
 	capture "$1" "$build/guest-gcov" "$out/data$build/guest-gcov"
 }
@@ -119,27 +124,23 @@ forget_others() {
 	say "$now" >"$out/code"
 }
 
-# gate N WHAT WANTED: from the last lines of the report.
+# gate WHAT WANTED: from the last lines of the report.
 gate() {
 	local what percent good
-	read -r what percent good < <(grep "^$2 " "$report")
-	if ((good)); then
-		say "ok $1 $what: $percent %, at least $3 % wanted"
-	else
-		say "not ok $1 $what: $percent %, at least $3 % wanted"
-		return 1
-	fi
+	read -r what percent good < <(grep "^$1 " "$report")
+	say "$what: $percent %, at least $2 % wanted"
+	((good))
 }
 
 merge() {
-	local info counted=()
+	local info infos=()
 	for info in "$out"/*.info; do
-		[[ ! -s $info || $info == "$out/added.info" ]] || counted+=("$info")
+		[[ ! -s $info || $info == "$out/added.info" ]] || infos+=("$info")
 	done
-	((${#counted[@]})) || die "coverage: nothing was counted yet: run ci/coverage.sh without --report"
+	((${#infos[@]})) || die "coverage: nothing was counted yet: run ci/coverage.sh without --report"
 	added_lines >"$out/added"
 	awk -v tree="$linux" -v lines="$want_lines" -v branches="$want_branches" -v info="$out/added.info" \
-		-f "$top/ci/coverage.awk" "$out/added" "${counted[@]}" >"$report"
+		-f "$top/ci/coverage.awk" "$out/added" "${infos[@]}" >"$report"
 }
 
 command -v lcov >/dev/null || die "no lcov: install what ci/packages-gates names"
@@ -148,31 +149,31 @@ mkdir -p "$out" "$ktap" "$logs"
 "$top/ci/tree.sh"
 base=$(base_commit)
 forget_others
+parts=() modes=()
 if [[ ! $only_report ]]; then
 	parts=("$@")
 	(($#)) || read -ra parts <<<"user unit $("$top/ci/guest-tests.sh" --list)"
-	n=0
 	for part in "${parts[@]}"; do
-		stage $((++n)) $((${#parts[@]} + 1)) "$part"
-		case $part in
-		user) "$top/ci/fuzz-coverage.sh" ;;
-		unit) unit ;;
-		*) guest "$part" ;;
-		esac
+		[[ $part == user || $part == unit ]] || modes+=("$part")
 	done
-	stage $((n + 1)) $((n + 1)) "report: $(rel "$report")"
 fi
+for part in "${parts[@]}"; do
+	case $part in
+	user) stage 1 4 "user" && "$top/ci/fuzz-coverage.sh" ;;
+	unit) stage 2 4 "unit" && unit ;;
+	esac
+done
+if ((${#modes[@]})); then
+	stage 3 4 "guests: ${modes[*]}"
+	guests "${modes[@]}"
+fi
+stage 4 4 "report: $(rel "$report")"
+ktap_start coverage $((${#modes[@]} + 2))
+for mode in "${modes[@]}"; do
+	ok_if "$mode was counted" counted "$mode"
+done
 merge
 cat "$report"
-{
-	say "KTAP version 1"
-	say "1..3"
-	gate 1 lines "$want_lines" || true
-	gate 2 branches "$want_branches" || true
-	if [[ $lost ]]; then
-		say "not ok 3 every guest was counted, but not:$lost"
-	else
-		say "ok 3 every guest was counted"
-	fi
-} | tee "$result"
-! grep -q '^not ok' "$result" || die "coverage: too little of what the series adds is run, or a guest was lost: see $(rel "$report")"
+ok_if "lines" gate lines "$want_lines"
+ok_if "branches" gate branches "$want_branches"
+ktap_end

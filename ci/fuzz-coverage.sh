@@ -15,10 +15,10 @@ branches=lcov_branch_coverage=1
 [[ $(lcov --version) == *"version 1."* ]] || branches=branch_coverage=1
 
 # Counters of a program that was compiled before are those of other lines. tools/include
-# has always_inline without the underscores that $count_flags replaces.
+# has always_inline without the underscores.
 count() {
 	rm -f "$out"/phyr-coverage*
-	make -C "$source" O="$out" CFLAGS="${count_flags[*]} -Dalways_inline=__unused__" coverage
+	make -C "$source" O="$out" CFLAGS="$(count_options lib/phyr.o) -Dalways_inline=__unused__" coverage
 	"$out/phyr-coverage" "$top/fuzz/corpus"
 	lcov --rc "$branches" --capture --directory "$out" --base-directory "$source" \
 		--output-file "$info.all"

@@ -445,6 +445,10 @@ if [[ $icount ]]; then
 	machine+=(-accel tcg -icount "shift=0,sleep=off")
 elif [[ $mode == arm64* ]]; then
 	machine+=(-accel tcg)
+elif [[ $mode == faults* ]]; then
+	# A CPU may be about to write to a register while another has the device removed:
+	# QEMU then writes to what it has freed. Not so with one thread for all CPUs.
+	machine+=(-accel "tcg,thread=single")
 else
 	accel=$(accel)
 	machine+=(-accel "$accel")

@@ -35,14 +35,10 @@ checkpatch_exceptions='^$|^include/trace/events/[^ ]* CHECK:(OPEN_ENDED_LINE|PAR
 checkpatch_exceptions+='|^tools/testing/selftests/vfio/vfio_dma_[a-z_]*test\.c:[0-9]+: (ERROR:COMPLEX_MACRO:|CHECK:SPACING: .*[*].*ctx:WxV)'
 checkpatch_exceptions+='|^include/linux/phyr\.h:[0-9]+: CHECK:PARENTHESIS_ALIGNMENT:'
 checkpatch_exceptions+='|^tools/testing/selftests/vfio/lib/vfio_pci_driver\.c:[0-9]+: WARNING:AVOID_EXTERNS:'
-# What lib/phyr.c, where gcov is to count it, is compiled with. gcc inlines before it
-# counts, so a branch would be there once for each copy of its function, and most of
-# these are made for one case and can't take it. With this each is there once.
-count_flags=(-fno-early-inlining -D__always_inline__=__unused__)
 # Where series_patches looks.
 series_dir=$top
 # shellcheck disable=SC2034 # these are for the scripts that source this file
-readonly top build linux logs ktap jobs selftests_dir guest_config count_flags sparse sparse_defects \
+readonly top build linux logs ktap jobs selftests_dir guest_config sparse sparse_defects \
 	checkpatch_exceptions
 
 # Nothing that the user has configured may change a hash, a date or a diff.
@@ -242,4 +238,27 @@ lost() {
 		*) continue ;;
 		esac || printf '%s ' "$line"
 	done <"$1"
+}
+
+# count_options OBJECT: what it is compiled with where gcov is to count it. gcc inlines
+# before it counts, so a branch would be there once for each copy of its function, and
+# most of these are made for one case and can't take it. With this each function of the
+# source is there once: its includes come first, and then always_inline is nothing.
+# Not so where another source has that name (arch/ has none of ours), by which make has them. lib/phyr.c
+# and its like are made of what <linux/phyr.h> has, where it is nothing either.
+count_options() {
+	local options=-fno-early-inlining source=$linux/${1%.o}.c header=$build/coverage/include/${1%.o}.h
+	if [[ ${1##*/} == phyr.o ]]; then
+		options+=" -D__always_inline__=__unused__"
+	elif grep -q '^static __always_inline' "$source" &&
+		[[ $(lgit ls-files "*/${source##*/}" ':!arch') == "${source#"$linux"/}" ]]; then
+		mkdir -p "${header%/*}"
+		{
+			grep '^#include ' "$source"
+			say '#define __always_inline__ __unused__'
+		} >"$header.new"
+		cmp -s "$header.new" "$header" || mv "$header.new" "$header"
+		options+=" -include $header -iquote ${source%/*}"
+	fi
+	say "$options"
 }

@@ -28,9 +28,7 @@ um) ;;
 	result=$ktap/unit-gcov.ktap
 	how+=(--make_options "CC_FLAGS_LTO=--coverage -Wl,-fini=__gcov_exit")
 	for object; do
-		options=(--coverage -fno-early-inlining)
-		[[ $object != phyr.o ]] || options=(--coverage "${count_flags[@]}")
-		how+=(--make_options "CFLAGS_${object##*/}=${options[*]}")
+		how+=(--make_options "CFLAGS_${object##*/}=--coverage $(count_options "$object")")
 	done
 	;;
 i386 | i386-pae)
