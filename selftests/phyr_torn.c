@@ -42,12 +42,32 @@ static long long pins(void)
 	return pins.acquired - pins.released;
 }
 
+/* All of @len bytes come, the last of them from the page cache. */
+static void read_torn(int fd, const struct iovec *iov, int nr, size_t len)
+{
+	long long before = pins();
+	ssize_t ret;
+
+	ret = preadv(fd, iov, nr, 0);
+	if (ret != (ssize_t)len)
+		err(1, "preadv: %zd instead of %zu bytes", ret, len);
+	if (pins() != before)
+		errx(1, "%lld pages stay pinned", pins() - before);
+}
+
+static void *one_page(int prot)
+{
+	void *p = mmap(NULL, PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		err(1, "mmap");
+	return p;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long block, part;
-	struct iovec iov[2];
-	long long before;
-	ssize_t ret;
+	struct iovec iov[3];
 	char *p;
 	int fd;
 
@@ -74,16 +94,17 @@ int main(int argc, char **argv)
 	/* the block ends with a page, and what is left is in the next one */
 	iov[0].iov_base = p + PAGE - block;
 	iov[0].iov_len = block + part;
-	iov[1].iov_base = mmap(NULL, PAGE, PROT_NONE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	iov[1].iov_base = one_page(PROT_NONE);
 	iov[1].iov_len = block - part;
+	read_torn(fd, iov, 2, block + part);
 
-	before = pins();
-	ret = preadv(fd, iov, 2, 0);
-	/* the part comes from the page cache then */
-	if (ret != (ssize_t)(block + part))
-		err(1, "preadv: %zd instead of %lu bytes", ret, block + part);
-	if (pins() != before)
-		errx(1, "%lld pages stay pinned", pins() - before);
+	/* the same, and as much in a page of its own: all of that is too much */
+	if (2 * part < block) {
+		iov[2].iov_base = iov[1].iov_base;
+		iov[2].iov_len = block - 2 * part;
+		iov[1].iov_base = one_page(PROT_READ | PROT_WRITE);
+		iov[1].iov_len = part;
+		read_torn(fd, iov, 3, block + 2 * part);
+	}
 	return 0;
 }
