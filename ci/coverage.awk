@@ -8,7 +8,7 @@
 # page table format), each program or kernel with that object, and each run. These are
 # merged: a line was run if any object ran it, the nth branch of a line was taken if any
 # took its nth. Objects that count compile nothing inline before they count, so the nth
-# branch is the same one in each (see count_flags in ci/lib.sh), but for those of the page
+# branch is the same one in each (see count_options in ci/lib.sh), but for those of the page
 # tables, where a function that always is inline has a copy for each level.
 
 # percent HIT FOUND
