@@ -247,7 +247,7 @@ lost() {
 # Not so where another source has that name (arch/ has none of ours), by which make has them. lib/phyr.c
 # and its like are made of what <linux/phyr.h> has, where it is nothing either.
 count_options() {
-	local options=-fno-early-inlining source=$linux/${1%.o}.c header=$build/coverage/include/${1%.o}.h
+	local options=-fno-early-inlining source=$linux/${1%.o}.c header=$build/coverage/include/${1%.o}.count.h
 	if [[ ${1##*/} == phyr.o ]]; then
 		options+=" -D__always_inline__=__unused__"
 	elif grep -q '^static __always_inline' "$source" &&
