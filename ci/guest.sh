@@ -446,8 +446,7 @@ if [[ $icount ]]; then
 elif [[ $mode == arm64* ]]; then
 	machine+=(-accel tcg)
 elif [[ $mode == faults* ]]; then
-	# A CPU may be about to write to a register while another has the device removed:
-	# QEMU then writes to what it has freed. Not so with one thread for all CPUs.
+	# see removal.sh
 	machine+=(-accel "tcg,thread=single")
 else
 	accel=$(accel)

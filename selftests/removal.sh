@@ -8,6 +8,9 @@
 #	-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
 #	-device pcie-root-port,id=p1,chassis=1,slot=1
 #	-device nvme,bus=p1,drive=d,serial=phyr-gone-1
+#	-accel tcg,thread=single
+# With more threads QEMU 7.2 writes to what it has freed, if another CPU is about to write
+# to a register of the disk when that goes.
 
 # The cases are run by name.
 # shellcheck disable=SC2317
