@@ -6,8 +6,8 @@ verbs += arm64 debug coverage mbox mail apply clean
 
 help:
 	@echo 'make boot      build the patched kernel, boot it, move and verify data'
-	@echo 'make test      everything: check, unit, boots with all selftests'
-	@echo 'make test-all  and what takes longer than an hour'
+	@echo 'make test      what fits into an hour: check, docs, fuzz, unit, all selftests'
+	@echo 'make test-all  all of it, and what takes longer'
 	@echo 'make check     checkpatch, shellcheck, kernel-doc, series in step, quilt'
 	@echo 'make unit      KUnit without QEMU; SUITE=glob runs a part of it'
 	@echo 'make bench     instructions that mapping a request costs, base and series'
@@ -15,7 +15,7 @@ help:
 	@echo 'make fuzz      lib/phyr.c in user space, for FUZZ_SECONDS (600)'
 	@echo 'make coccicheck  semantic patches on touched files: minutes. COCCI=glob'
 	@echo 'make bisect    FROM=n TO=m: every patch compiles, every part boots'
-	@echo 'make arch      what is touched compiles for nine other architectures'
+	@echo 'make arch      what is touched compiles for eight other architectures'
 	@echo 'make arm64     KUnit and disks on arm64, with devices that see caches or do not'
 	@echo 'make debug     all boots with KASAN, lockdep, kmemleak, and with KCSAN: hours.'
 	@echo '               ARGS="kasan strict": a part of them'

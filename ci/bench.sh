@@ -5,6 +5,8 @@
 # Prints "bench: <row> mainline=<n> phyr=<n> ratio=<r> floor=<n>" lines, writes
 # build/bench.txt, build/bench.json, docs/bench.svg and the tables of cover-letter.txt,
 # and fails if a row misses what ci/bench-contracts asks. The last line is "bench: PASS" or "bench: FAIL why".
+#   ci/bench.sh [--check]
+# --check: writes to build/ only.
 
 # shellcheck source=ci/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -14,6 +16,7 @@ fragments=(guest intel-iommu amd-iommu bench)
 xen_fragments=(guest intel-iommu amd-iommu bench xen bench-xen)
 modes=(vtd amd direct)
 disk_image=
+check=${1-}
 trap 'rm -f "$disk_image"' EXIT
 
 fail() {
@@ -164,18 +167,18 @@ measure() {
 
 # The version of the tool that draws is no part of the picture.
 plot() {
-	mkdir -p "$top/docs"
 	(cd "$top" && gnuplot ci/bench.gnuplot) >"$build/bench.svg" 2>"$logs/bench-plot.log" ||
 		fail "gnuplot cannot draw build/bench.dat: see $(rel "$logs/bench-plot.log")"
-	sed '/<desc>Produced by GNUPLOT/d' "$build/bench.svg" >"$top/docs/bench.svg"
+	[[ $check ]] || sed '/<desc>Produced by GNUPLOT/d' "$build/bench.svg" >"$top/docs/bench.svg"
 }
 
 cover_letter() {
 	jq -r '.rows[] | "\(.row) \(.mainline // "-") \(.phyr // "-")"' "$build/bench.json" |
 		awk -f "$top/ci/cover.awk" - "$top/cover-letter.txt" >"$build/cover-letter.txt"
-	cp "$build/cover-letter.txt" "$top/cover-letter.txt"
+	[[ $check ]] || cp "$build/cover-letter.txt" "$top/cover-letter.txt"
 }
 
+[[ -z $check || $check == --check ]] || fail "unknown option $check: --check is known"
 mkdir -p "$logs"
 lock_build
 stage 1 6 "base and patches: build/linux, build/linux-base"

@@ -71,7 +71,7 @@ skipped() {
 	strict) fine+="|ahci\.sh|no disk phyr-ahci|$no_pool|$no_bounce" ;;
 	passthrough) fine+="|$no_pool|$no_iommu|$no_bounce" ;;
 	swiotlb) fine+="|$forced|$no_iommu|the device reaches all of the memory, or none" ;;
-	lazy) fine+="|$forced|$no_bounce" ;;
+	lazy) fine+="|$forced|$no_bounce|IOVA that was freed waits for a flush" ;;
 	high) fine+="|$no_iommu" no_p2p='' ;;
 	xen) ;;
 	*) fine+="|$no_pool|$no_bounce" ;;

@@ -10,7 +10,7 @@
 steps=(packages tree check docs fuzz unit boot guest-tests)
 case ${1-} in
 '') ;;
---all) steps+=(mail coccicheck arch arm64 debug coverage bisect) ;;
+--all) steps+=(mail coccicheck arch unit-i386 unit-i386-pae bench arm64 debug coverage bisect) ;;
 *) die "test: unknown option $1: --all is known" ;;
 esac
 passed=0 failed=0 skipped=0
@@ -19,6 +19,8 @@ passed=0 failed=0 skipped=0
 run_step() {
 	case $1 in
 	packages) "$top/ci/install-packages.sh" packages packages-gates ;;
+	unit-*) "$top/ci/unit.sh" "${1#unit-}" ;;
+	bench) "$top/ci/bench.sh" --check ;;
 	fuzz) FUZZ_SECONDS=${FUZZ_SECONDS:-60} "$top/ci/fuzz.sh" ;;
 	*) "$top/ci/$1.sh" ;;
 	esac
@@ -85,7 +87,7 @@ step() {
 	run_step "$name" </dev/null 2>&1 | tee "$log" | progress || status=$?
 	add_new
 	case $name in
-	packages | tree | boot) ;;
+	packages | tree | boot | bench) ;;
 	*) ((files)) || status=1 ;;
 	esac
 	# A step that died has failed even if all that it had to say was good, and

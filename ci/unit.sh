@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds and runs the KUnit suites of kernel-config/kunit, and those of the base
 # that go through what the series changes: ci/unit.sh [MACHINE]. The machine is um,
-# user mode Linux: no QEMU, and seconds when little changed; or i386 or i386-pae, in
-# QEMU. SUITE=glob runs a part of them.
+# user mode Linux with KASAN and UBSAN, which needs no QEMU; or i386 or i386-pae, in
+# QEMU. SUITE=glob runs a part of them, in seconds when little changed.
 #   ci/unit.sh --coverage OBJECT...
 # Does the same in build/um-gcov, where these count what of them is run, and leave it
 # there for ci/coverage.sh. CONFIG_GCOV would have every object count; without it the
@@ -21,7 +21,7 @@ how=(--arch=um --make_options "CC=ccache gcc")
 # Options of the suites that the machine can't have.
 cannot=none
 case $machine in
-um) ;;
+um) how+=(--kunitconfig="$top/kernel-config/kunit-um") ;;
 --coverage)
 	out=$build/um-gcov
 	log=$logs/unit-gcov.log
