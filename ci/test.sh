@@ -7,10 +7,13 @@
 # shellcheck source=ci/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-steps=(packages tree check docs fuzz unit boot guest-tests)
+steps=(packages tree check docs fuzz unit arch-x86_64 boot guest-tests)
 case ${1-} in
 '') ;;
---all) steps+=(mail coccicheck arch unit-i386 unit-i386-pae bench arm64 debug coverage bisect) ;;
+--all)
+	# of all architectures x86_64 is one
+	steps=("${steps[@]/arch-x86_64/arch}" mail coccicheck unit-i386 unit-i386-pae bench arm64 debug coverage bisect)
+	;;
 *) die "test: unknown option $1: --all is known" ;;
 esac
 passed=0 failed=0 skipped=0
@@ -20,6 +23,7 @@ run_step() {
 	case $1 in
 	packages) "$top/ci/install-packages.sh" packages packages-gates ;;
 	unit-*) "$top/ci/unit.sh" "${1#unit-}" ;;
+	arch-*) "$top/ci/arch.sh" "${1#arch-}" ;;
 	bench) "$top/ci/bench.sh" --check ;;
 	fuzz) FUZZ_SECONDS=${FUZZ_SECONDS:-60} "$top/ci/fuzz.sh" ;;
 	*) "$top/ci/$1.sh" ;;
