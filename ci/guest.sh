@@ -340,10 +340,10 @@ command_line() {
 		faults*) line+=" pcie_ports=native sysctl.vm.mem_profiling=1" ;;
 		esac
 		# as many pages as gup_test takes, and more; or ZONE_MOVABLE, which would be
-		# full of these
+		# full of these, at the end of memory, where KASAN has its shadow of an eighth of all
 		case $mode in
 		mm) line+=" hugepages=256" ;;
-		movable) line+=" movablecore=512M" ;;
+		movable) line+=" movablecore=$((512 + extra))M" ;;
 		# huge pages for the gigabyte of shmem that vfio_pci_driver_test maps again and again
 		vfio) line+=" hugepages=16 transparent_hugepage_shmem=always" ;;
 		esac

@@ -96,7 +96,8 @@ kselftest() {
 			install -D "$kselftest/$dir/$prog" "$root/tests/$dir/$prog"
 			continue
 		fi
-		make -C "$kselftest/$dir" OUTPUT="$stage/$dir" CC="ccache gcc" \
+		# -B: their makefiles do not know all that a program is made of
+		make -B -C "$kselftest/$dir" OUTPUT="$stage/$dir" CC="ccache gcc" \
 			KHDR_INCLUDES="-isystem $build/guest/usr/include" "$stage/$dir/$prog"
 		install -D "$stage/$dir/$prog" "$root/tests/$dir/$prog"
 		install_libraries "$stage/$dir/$prog"
@@ -107,7 +108,8 @@ install_kselftests() {
 	make -C "$linux" O="$build/guest" ARCH=x86 headers
 	kselftest mm "${mm_tests[@]}"
 	install "$top/ci/guest-gup-test" "$root/tests/mm/gup_test.sh"
-	kselftest iommu iommufd iommufd_fail_nth
+	USERCFLAGS="-I$kselftest -include $top/ci/kselftest-timeout.h" \
+		kselftest iommu iommufd iommufd_fail_nth
 	kselftest rdma mr_memory mr_memory.sh
 	kselftest vfio "${vfio_tests[@]}"
 }
@@ -154,7 +156,7 @@ pack() {
 }
 
 inputs() {
-	find "$0" "$top/ci/"guest-{init,gup-test} "$top/selftests" "$kselftest/lib.mk" \
+	find "$0" "$top/ci/"{guest-init,guest-gup-test,kselftest-timeout.h} "$top/selftests" "$kselftest/lib.mk" \
 		"$kselftest/kselftest/ktap_helpers.sh" "$kselftest"/kselftest*.h \
 		"$kselftest"/{mm,iommu,rdma,vfio} "$linux/include/uapi" \
 		"$busybox" "$fio" \
