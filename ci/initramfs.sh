@@ -90,14 +90,15 @@ install_libraries() {
 kselftest() {
 	local dir=$1 prog
 	shift
+	# made anew: the makefiles do not know all that a program is made of
+	rm -rf "${stage:?}/$dir"
 	mkdir -p "$stage/$dir"
 	for prog; do
 		if [[ -f $kselftest/$dir/$prog ]]; then
 			install -D "$kselftest/$dir/$prog" "$root/tests/$dir/$prog"
 			continue
 		fi
-		# -B: their makefiles do not know all that a program is made of
-		make -B -C "$kselftest/$dir" OUTPUT="$stage/$dir" CC="ccache gcc" \
+		make -C "$kselftest/$dir" OUTPUT="$stage/$dir" CC="ccache gcc" \
 			KHDR_INCLUDES="-isystem $build/guest/usr/include" "$stage/$dir/$prog"
 		install -D "$stage/$dir/$prog" "$root/tests/$dir/$prog"
 		install_libraries "$stage/$dir/$prog"
@@ -156,7 +157,8 @@ pack() {
 }
 
 inputs() {
-	find "$0" "$top/ci/"{guest-init,guest-gup-test,kselftest-timeout.h} "$top/selftests" "$kselftest/lib.mk" \
+	find "$0" "$top/ci/"{guest-init,guest-gup-test,kselftest-timeout.h} \
+		"$top/selftests" "$kselftest/lib.mk" \
 		"$kselftest/kselftest/ktap_helpers.sh" "$kselftest"/kselftest*.h \
 		"$kselftest"/{mm,iommu,rdma,vfio} "$linux/include/uapi" \
 		"$busybox" "$fio" \
