@@ -21,8 +21,9 @@ cd "$(dirname "$0")" || exit 1
 # fio_at DISK NAME JOBS: in the background
 fio_at()
 {
-	DEV=/dev/$1 fio --eta=never --output-format=terse --terse-version=3 \
-		--allow_file_create=0 --output="$tmp/$2.out" "$3.fio" >"$tmp/$2.log" 2>&1 &
+	DEV=/dev/$1 RUNTIME=$((120 * PHYR_SLOW)) fio --eta=never --output-format=terse \
+		--terse-version=3 --allow_file_create=0 --output="$tmp/$2.out" "$3.fio" \
+		>"$tmp/$2.log" 2>&1 &
 }
 
 # Pages without a neighbour, until it fails; says how.
@@ -35,10 +36,10 @@ scattered()
 clean_errors="Input/output error|No such device|No such device or address"
 clean_errors="$clean_errors|No space left on device|No such file or directory|short"
 
-# inflight: requests that are with the disk.
-inflight()
+# ios: requests that the disk has done.
+ios()
 {
-	awk '{ print $1 + $2 }' "/sys/block/$gone/inflight"
+	awk '{ print $1 + $5 }' "/sys/block/$gone/stat"
 }
 
 # remove N: the disk, after so many tenths of a second of I/O.
@@ -48,18 +49,20 @@ remove()
 	function=$(readlink -f "/sys/block/$gone/device/device")
 	address=$(basename "$function")
 	ktap_print_msg "removed $gone, $address, after $1 tenths of a second of I/O"
+	before=$(ios)
 	fio_at "$gone" gone removal
 	jobs=$!
-	scattered &
-	scatter=$!
-	# fio takes its time to start
+	# fio takes its time to start: all of its jobs at once
 	tries=$((300 * PHYR_SLOW))
-	while [ "$(inflight)" -lt 30 ] && [ $tries -gt 0 ]; do
+	while [ "$(ios)" -eq "$before" ] && [ $tries -gt 0 ]; do
 		sleep 0.1
 		tries=$((tries - 1))
 	done
-	sleep "$(($1 / 10)).$(($1 % 10))"
-	ios=$(awk '{ print $1 + $5 }' "/sys/block/$gone/stat")
+	scattered &
+	scatter=$!
+	tenths=$(($1 * PHYR_SLOW))
+	sleep "$((tenths / 10)).$((tenths % 10))"
+	requests=$(($(ios) - before))
 	./phyr_eject "$(dirname "$function")" 2>"$tmp/eject"
 	ended $jobs 60 && ended $scatter 10
 	hangs=$?
@@ -68,8 +71,8 @@ remove()
 # It went while there was I/O, and without a word before.
 case_gone()
 {
-	why="$ios requests done, $(cat "$tmp/eject")"
-	[ "$ios" -gt 0 ] && [ ! -s "$tmp/eject" ] || return
+	why="$requests requests done, $(cat "$tmp/eject")"
+	[ "$requests" -gt 0 ] && [ ! -s "$tmp/eject" ] || return
 	why="it is still there"
 	tries=$((30 * PHYR_SLOW))
 	while [ -e "/sys/block/$gone" ] || [ -e "$function" ]; do
