@@ -110,7 +110,13 @@ gcov) extra=0 slow=2 ;;
 *) die "unknown kind of kernel $debug: see the head of ci/guest.sh" ;;
 esac
 case $mode in
-mm | movable | vfio) memory=4096 ;;
+mm | vfio) memory=4096 ;;
+# ZONE_MOVABLE is the end of memory, and KASAN's shadow, an 8th of all, is as well; it
+# starts at a GiB, as no gigantic page can lie across that.
+movable)
+	memory=4096 movable=512
+	[[ $debug != kasan ]] || memory=4608 movable=1536
+	;;
 high) memory=6144 ;;
 progress*) memory=512 extra=$((extra / 2)) ;;
 *) memory=1536 ;;
@@ -340,10 +346,10 @@ command_line() {
 		faults*) line+=" pcie_ports=native sysctl.vm.mem_profiling=1" ;;
 		esac
 		# as many pages as gup_test takes, and more; or ZONE_MOVABLE, which would be
-		# full of these, at the end of memory, where KASAN has its shadow of an eighth of all
+		# full of these
 		case $mode in
 		mm) line+=" hugepages=256" ;;
-		movable) line+=" movablecore=$((512 + extra))M" ;;
+		movable) line+=" movablecore=${movable}M" ;;
 		# huge pages for the gigabyte of shmem that vfio_pci_driver_test maps again and again
 		vfio) line+=" hugepages=16 transparent_hugepage_shmem=always" ;;
 		esac
