@@ -111,8 +111,8 @@ gcov) extra=0 slow=2 ;;
 esac
 case $mode in
 mm | vfio) memory=4096 ;;
-# ZONE_MOVABLE is the end of memory, and KASAN's shadow, an 8th of all, is as well; it
-# starts at a GiB, as no gigantic page can lie across that.
+# ZONE_MOVABLE is the end of memory, and KASAN's shadow, an 8th of all, is as well; with it,
+# the zone starts at a GiB, as the gigantic page would lie across its start.
 movable)
 	memory=4096 movable=512
 	[[ $debug != kasan ]] || memory=4608 movable=1536

@@ -26,15 +26,28 @@ fio_at()
 		>"$tmp/$2.log" 2>&1 &
 }
 
-# Pages without a neighbour, until it fails; says how.
+# Pages without a neighbour, until it fails; says how. There is a file "once" from when
+# all was well once.
 scattered()
 {
-	while ./phyr_vec scatter 0 $((48 * mib)) $((4 * mib)) "$tmp/from" "/dev/$gone"; do :; done
+	while ./phyr_vec scatter 0 $((48 * mib)) $((4 * mib)) "$tmp/from" "/dev/$gone"; do
+		: >"$tmp/once"
+	done
 } 2>"$tmp/scattered"
 
 # What a disk that is gone may end in, and its device node with it.
 clean_errors="Input/output error|No such device|No such device or address"
 clean_errors="$clean_errors|No space left on device|No such file or directory|short"
+
+# begun COMMAND...: waits until that is true, as what does I/O takes its time to start.
+begun()
+{
+	tries=$((300 * PHYR_SLOW))
+	while ! "$@" && [ $tries -gt 0 ]; do
+		sleep 0.1
+		tries=$((tries - 1))
+	done
+}
 
 # ios: requests that the disk has done.
 ios()
@@ -42,27 +55,30 @@ ios()
 	awk '{ print $1 + $5 }' "/sys/block/$gone/stat"
 }
 
-# remove N: the disk, after so many tenths of a second of I/O.
+# All of fio's jobs start at once.
+fio_began()
+{
+	[ "$(ios)" -ne "$before" ]
+}
+
+# remove N: the disk, after so many tenths of a second of I/O, or more if all is slow.
 remove()
 {
 	gone=$(phyr_find "phyr-gone-$1")
 	function=$(readlink -f "/sys/block/$gone/device/device")
 	address=$(basename "$function")
-	ktap_print_msg "removed $gone, $address, after $1 tenths of a second of I/O"
+	tenths=$(($1 * PHYR_SLOW))
+	ktap_print_msg "removed $gone, $address, after $tenths tenths of a second of I/O"
+	rm -f "$tmp/once"
 	before=$(ios)
 	fio_at "$gone" gone removal
 	jobs=$!
-	# fio takes its time to start: all of its jobs at once
-	tries=$((300 * PHYR_SLOW))
-	while [ "$(ios)" -eq "$before" ] && [ $tries -gt 0 ]; do
-		sleep 0.1
-		tries=$((tries - 1))
-	done
+	begun fio_began
+	requests=$(($(ios) - before))
 	scattered &
 	scatter=$!
-	tenths=$(($1 * PHYR_SLOW))
+	begun [ -e "$tmp/once" ]
 	sleep "$((tenths / 10)).$((tenths % 10))"
-	requests=$(($(ios) - before))
 	./phyr_eject "$(dirname "$function")" 2>"$tmp/eject"
 	ended $jobs 60 && ended $scatter 10
 	hangs=$?
@@ -71,8 +87,8 @@ remove()
 # It went while there was I/O, and without a word before.
 case_gone()
 {
-	why="$requests requests done, $(cat "$tmp/eject")"
-	[ "$requests" -gt 0 ] && [ ! -s "$tmp/eject" ] || return
+	why="$requests requests of fio's when phyr_vec began, $(ls "$tmp"), $(cat "$tmp/eject")"
+	[ "$requests" -gt 0 ] && [ -e "$tmp/once" ] && [ ! -s "$tmp/eject" ] || return
 	why="it is still there"
 	tries=$((30 * PHYR_SLOW))
 	while [ -e "/sys/block/$gone" ] || [ -e "$function" ]; do
