@@ -42,16 +42,16 @@ allocated()
 		END { for (place in n) print place, n[place] }' /proc/allocinfo
 }
 
+nothing_grown()
+{
+	! allocated | awk 'NR == FNR { n[$1] = $2; next }
+		$2 > n[$1] { print $1, "+" $2 - n[$1] }' "$tmp/allocated" - | grep . >"$tmp/grown"
+}
+
 # grown: where more is allocated than before. That may be late, by RCU and the like.
 grown()
 {
-	tries=30
-	while allocated | awk 'NR == FNR { n[$1] = $2; next }
-		$2 > n[$1] { print $1, "+" $2 - n[$1] }' "$tmp/allocated" - |
-		grep . >"$tmp/grown" && [ "$tries" -gt 0 ]; do
-		sleep 0.1
-		tries=$((tries - 1))
-	done
+	within 3 nothing_grown
 	cat "$tmp/grown"
 }
 
@@ -100,11 +100,7 @@ rebind()
 	driver=$(readlink -f "$function/driver")
 	echo "${function##*/}" >"$driver/unbind"
 	echo "${function##*/}" >"$driver/bind"
-	tries=100
-	until find_disk || [ "$tries" -eq 0 ]; do
-		sleep 0.1
-		tries=$((tries - 1))
-	done
+	within 10 find_disk
 }
 
 # case_pool LAYOUT: there is no page for a pool, and then there is.

@@ -69,6 +69,18 @@ ended()
 	done
 }
 
+# within SECONDS COMMAND...: is that true by then?
+within()
+{
+	tries=$(($1 * 10 * PHYR_SLOW))
+	shift
+	until "$@"; do
+		[ "$tries" -gt 0 ] || return
+		tries=$((tries - 1))
+		sleep 0.1
+	done
+}
+
 # phyr_find ROLE: the name of the disk with that serial number, or nothing.
 phyr_find()
 {

@@ -39,16 +39,6 @@ scattered()
 clean_errors="Input/output error|No such device|No such device or address"
 clean_errors="$clean_errors|No space left on device|No such file or directory|short"
 
-# begun COMMAND...: waits until that is true, as what does I/O takes its time to start.
-begun()
-{
-	tries=$((300 * PHYR_SLOW))
-	while ! "$@" && [ $tries -gt 0 ]; do
-		sleep 0.1
-		tries=$((tries - 1))
-	done
-}
-
 # ios: requests that the disk has done.
 ios()
 {
@@ -73,15 +63,21 @@ remove()
 	before=$(ios)
 	fio_at "$gone" gone removal
 	jobs=$!
-	begun fio_began
+	# what does I/O takes its time to start
+	within 30 fio_began
 	requests=$(($(ios) - before))
 	scattered &
 	scatter=$!
-	begun [ -e "$tmp/once" ]
+	within 30 [ -e "$tmp/once" ]
 	sleep "$((tenths / 10)).$((tenths % 10))"
 	./phyr_eject "$(dirname "$function")" 2>"$tmp/eject"
 	ended $jobs 60 && ended $scatter 10
 	hangs=$?
+}
+
+is_gone()
+{
+	[ ! -e "/sys/block/$gone" ] && [ ! -e "$function" ]
 }
 
 # It went while there was I/O, and without a word before.
@@ -90,12 +86,7 @@ case_gone()
 	why="$requests requests of fio's when phyr_vec began, $(ls "$tmp"), $(cat "$tmp/eject")"
 	[ "$requests" -gt 0 ] && [ -e "$tmp/once" ] && [ ! -s "$tmp/eject" ] || return
 	why="it is still there"
-	tries=$((30 * PHYR_SLOW))
-	while [ -e "/sys/block/$gone" ] || [ -e "$function" ]; do
-		[ "$tries" -gt 0 ] || return
-		tries=$((tries - 1))
-		sleep 1
-	done
+	within 30 is_gone
 }
 
 # Of fio's jobs and of phyr_vec: no such device, or no I/O with it, or no room on it.

@@ -17,17 +17,18 @@ cd "$(dirname "$0")" || exit 1
 memory=/sys/devices/system/xen_memory/xen_memory0
 mib_file=32
 
+has_kib()
+{
+	[ "$(cat "$memory/info/current_kb")" -eq "$1" ]
+}
+
 # balloon KIB: makes this domain that large.
 balloon()
 {
 	echo "$1" >"$memory/target_kb"
-	tries=$((120 * PHYR_SLOW))
-	while [ "$(cat "$memory/info/current_kb")" -ne "$1" ] && [ "$tries" -gt 0 ]; do
-		sleep 0.5
-		tries=$((tries - 1))
-	done
+	within 60 has_kib "$1"
 	why="the domain has $(cat "$memory/info/current_kb") KiB, not $1"
-	[ "$tries" -gt 0 ]
+	has_kib "$1"
 }
 
 # What comes back is not what has been given away, and in another order.
