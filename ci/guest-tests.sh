@@ -112,7 +112,7 @@ functions() {
 }
 
 # Mainline has data races that nobody has marked yet. One is of the series if its
-# report, which lies between two lines of =, names a function of a file that the
+# report, which lies between two lines of 66 =, names a function of a file that the
 # series changes: in its title, or on one of the two stacks. Of the others only the
 # title goes: what else was said meanwhile stays.
 without_other_races() {
@@ -126,9 +126,10 @@ without_other_races() {
 			inside = held = 0
 		}
 		FNR == NR { ours[$1]; next }
-		/===============\r?$/ { if (inside) flush(); else { inside = 1; keep = 0 } next }
-		# lockdep has such a line as well, but only one
-		inside && !held && !/BUG: KCSAN:/ { inside = 0 }
+		/ ==================================================================\r?$/ {
+			if (inside) flush(); else { inside = 1; keep = 0 }
+			next
+		}
 		!inside { print; next }
 		{ hold[++held] = $0; n = split($0, word, /[^A-Za-z0-9_]+/)
 			for (i = 1; i <= n; i++) if (word[i] in ours) keep = 1 }

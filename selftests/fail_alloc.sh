@@ -78,6 +78,8 @@ case_memory()
 	why="no memory allocation profiling"
 	[ "$(cat /proc/sys/vm/mem_profiling 2>/dev/null)" = 1 ] || return 4
 	allocated >"$tmp/allocated"
+	why="/proc/allocinfo has nothing of what is tested"
+	[ -s "$tmp/allocated" ] || return
 	for layout in $layouts; do
 		why=$(sweep "$layout") || return
 	done

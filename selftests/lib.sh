@@ -72,11 +72,12 @@ ended()
 # within SECONDS COMMAND...: is that true by then?
 within()
 {
-	tries=$(($1 * 10 * PHYR_SLOW))
+	read -r now _ </proc/uptime
+	last=$((${now%.*} + $1 * PHYR_SLOW))
 	shift
 	until "$@"; do
-		[ "$tries" -gt 0 ] || return
-		tries=$((tries - 1))
+		read -r now _ </proc/uptime
+		[ "${now%.*}" -lt "$last" ] || return
 		sleep 0.1
 	done
 }

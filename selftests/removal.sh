@@ -45,7 +45,7 @@ ios()
 	awk '{ print $1 + $5 }' "/sys/block/$gone/stat"
 }
 
-# All of fio's jobs start at once.
+# The first request of any of fio's jobs is done.
 fio_began()
 {
 	[ "$(ios)" -ne "$before" ]
@@ -70,6 +70,7 @@ remove()
 	scatter=$!
 	within 30 [ -e "$tmp/once" ]
 	sleep "$((tenths / 10)).$((tenths % 10))"
+	early=$(grep -h 'fio: ' "$tmp/gone.log"; cat "$tmp/scattered")
 	./phyr_eject "$(dirname "$function")" 2>"$tmp/eject"
 	ended $jobs 60 && ended $scatter 10
 	hangs=$?
@@ -80,21 +81,23 @@ is_gone()
 	[ ! -e "/sys/block/$gone" ] && [ ! -e "$function" ]
 }
 
-# It went while there was I/O, and without a word before.
+# It went while there was I/O, of which nothing had failed, and without a word before.
 case_gone()
 {
-	why="$requests requests of fio's when phyr_vec began, $(ls "$tmp"), $(cat "$tmp/eject")"
+	why="$requests requests of fio's when phyr_vec began, $(ls "$tmp"), $(cat "$tmp/eject")$early"
 	[ "$requests" -gt 0 ] && [ -e "$tmp/once" ] && [ ! -s "$tmp/eject" ] || return
+	[ -z "$early" ] || return
 	why="it is still there"
 	within 30 is_gone
 }
 
-# Of fio's jobs and of phyr_vec: no such device, or no I/O with it, or no room on it.
+# Of fio's jobs, each of which has read or written before, and of phyr_vec: no such
+# device, or no I/O with it, or no room on it.
 case_errors()
 {
 	why="it hangs"
 	[ "$hangs" -eq 0 ] || return
-	errors=$(awk -F';' '$1 == 3 { print $5 }' "$tmp/gone.out" | sort | tr '\n' ' ')
+	errors=$(awk -F';' '$1 == 3 && $6 + $47 > 0 { print $5 }' "$tmp/gone.out" | sort | tr '\n' ' ')
 	why="errors of the jobs: $errors, $(cat "$tmp/scattered")"
 	ktap_print_msg "$why"
 	[ "$(echo "$errors" | wc -w)" -eq 4 ] || return
