@@ -22,7 +22,8 @@
 #   high         no IOMMU; memory above 4 GiB, which edu does not reach, and of a disk
 # Three more have no KUnit and other devices, and run what mainline has to test pins with:
 #   mm           as strict, with more memory: selftests of mm, iommu and rdma
-#   movable      the same, with a part of it in ZONE_MOVABLE: selftests/mm/gup_range
+#   movable      the same, with a part of it in ZONE_MOVABLE: selftests/mm/gup_range,
+#                and gup_longterm, for what arrays of pages pin
 #   vfio         as mm, with devices for user space: selftests of vfio
 # So have those where one NVMe disk reaches the memory of another, p2p.sh:
 #   p2p          no IOMMU in use; behind one switch by bus address, else through the
@@ -52,7 +53,7 @@
 declare -A progs
 progs[mm]="mm/gup_test.sh,mm/gup_longterm,mm/hugetlb_dio,mm/cow"
 progs[mm]+=",iommu/iommufd,iommu/iommufd_fail_nth,rdma/mr_memory.sh"
-progs[movable]="mm/gup_range"
+progs[movable]="mm/gup_range,mm/gup_longterm"
 progs[vfio]="vfio/vfio_dma_mapping_test,vfio/vfio_dma_mapping_mmio_test"
 progs[vfio]+=",vfio/vfio_pci_driver_test,vfio/vfio_dma_transfer_test,vfio/vfio_dma_fail_nth_test"
 progs[p2p]=p2p.sh
@@ -286,7 +287,8 @@ faults_devices() {
 			-device "pcie-root-port,id=port$n,addr=0x1$n,chassis=1,slot=$n"
 			-device "nvme,bus=port$n,serial=phyr-gone-$n,id=gone$n,mdts=9"
 		)
-		if ((n == 5)); then
+		# the first: lockdep is on until then, see check_debug() in ci/guest-init
+		if ((n == 1)); then
 			machine+=(-device "nvme-ns,bus=gone$n,drive=gone$n,$protected")
 		else
 			machine+=(-device "nvme-ns,bus=gone$n,drive=gone$n,nsid=1")
@@ -355,6 +357,10 @@ command_line() {
 		esac
 	elif [[ $run != tests ]]; then
 		line+=" kunit.enable=0 scsi_debug.add_host=0"
+	# a race takes two: of KUnit, which is one thread but for a few cases, the modes
+	# with all suites are enough
+	elif [[ $short && $debug == kcsan ]]; then
+		line+=" kunit.enable=0 scsi_debug.add_host=0 phyr.progs=$disk_progs"
 	elif [[ $mode == arm64* ]]; then
 		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*[!n]"
 		line+=" scsi_debug.add_host=0 phyr.progs=$disk_progs"
