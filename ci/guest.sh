@@ -333,6 +333,8 @@ command_line() {
 		# first lines must still be there at the end
 		line+=" page_owner=on watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
 		line+=" log_buf_len=4M"
+		# an emulated CPU that is watched by another does little in 80 us
+		line+=" kcsan.udelay_task=1000 kcsan.udelay_interrupt=200"
 	fi
 	# memory without struct pages, as a section of its own
 	[[ -n ${progs[$mode]-} || $mode == arm64* ]] || line+=" memmap=128M!1G"
@@ -358,9 +360,14 @@ command_line() {
 	elif [[ $run != tests ]]; then
 		line+=" kunit.enable=0 scsi_debug.add_host=0"
 	# a race takes two: of KUnit, which is one thread but for a few cases, the modes
-	# with all suites are enough
+	# with all suites are enough; and KCSAN's own, which shows that races are found
 	elif [[ $short && $debug == kcsan ]]; then
-		line+=" kunit.enable=0 scsi_debug.add_host=0 phyr.progs=$disk_progs"
+		if [[ $mode == lazy ]]; then
+			line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=kcsan"
+		else
+			line+=" kunit.enable=0"
+		fi
+		line+=" scsi_debug.add_host=0 phyr.progs=$disk_progs"
 	elif [[ $mode == arm64* ]]; then
 		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*[!n]"
 		line+=" scsi_debug.add_host=0 phyr.progs=$disk_progs"
