@@ -84,7 +84,8 @@ is_gone()
 # It went while there was I/O, of which nothing had failed, and without a word before.
 case_gone()
 {
-	why="$requests requests of fio's when phyr_vec began, $(ls "$tmp"), $(cat "$tmp/eject")$early"
+	why="$requests requests of fio's when phyr_vec began, $(ls "$tmp")"
+	why="$why, $(cat "$tmp/eject")$early"
 	[ "$requests" -gt 0 ] && [ -e "$tmp/once" ] && [ ! -s "$tmp/eject" ] || return
 	[ -z "$early" ] || return
 	why="it is still there"
@@ -97,7 +98,8 @@ case_errors()
 {
 	why="it hangs"
 	[ "$hangs" -eq 0 ] || return
-	errors=$(awk -F';' '$1 == 3 && $6 + $47 > 0 { print $5 }' "$tmp/gone.out" | sort | tr '\n' ' ')
+	errors=$(awk -F';' '$1 == 3 && $6 + $47 > 0 { print $5 }' "$tmp/gone.out" |
+		sort | tr '\n' ' ')
 	why="errors of the jobs: $errors, $(cat "$tmp/scattered")"
 	ktap_print_msg "$why"
 	[ "$(echo "$errors" | wc -w)" -eq 4 ] || return
