@@ -28,9 +28,7 @@
 #define PAGE	(4 * KiB)
 #define THP	"/sys/kernel/mm/transparent_hugepage/"
 
-/* The least of so many is what it costs: few of what takes long. */
-#define LOOPS		5
-#define SMALL_LOOPS	100
+#define LOOPS	5
 #define NSEC	1000000000ULL
 
 /* What is asked for memory of each kind; returns how many ranges it is, if known. */
@@ -42,8 +40,8 @@ static int device;
 #define IOVA		(1ULL << 32)
 static int iommu;
 static __u32 ioas;
-static int (*map_dma)(char *p, size_t len, __u64 iova);
-static int (*unmap_dma)(size_t len, __u64 iova);
+static int (*map_dma)(char *p, size_t len);
+static int (*unmap_dma)(size_t len);
 static const char *row, *call;
 
 static void set(const char *path, const char *value)
@@ -99,43 +97,43 @@ static __u64 now(void)
 	return ts.tv_sec * NSEC + ts.tv_nsec;
 }
 
-static int map_ioas(char *p, size_t len, __u64 iova)
+static int map_ioas(char *p, size_t len)
 {
 	struct iommu_ioas_map map = {
 		.size = sizeof(map), .ioas_id = ioas,
 		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE |
 			 IOMMU_IOAS_MAP_FIXED_IOVA,
-		.user_va = (unsigned long)p, .length = len, .iova = iova,
+		.user_va = (unsigned long)p, .length = len, .iova = IOVA,
 	};
 
 	return ioctl(iommu, IOMMU_IOAS_MAP, &map);
 }
 
-static int unmap_ioas(size_t len, __u64 iova)
+static int unmap_ioas(size_t len)
 {
 	struct iommu_ioas_unmap unmap = {
-		.size = sizeof(unmap), .ioas_id = ioas, .iova = iova,
+		.size = sizeof(unmap), .ioas_id = ioas, .iova = IOVA,
 		.length = len,
 	};
 
 	return ioctl(iommu, IOMMU_IOAS_UNMAP, &unmap) || unmap.length != len;
 }
 
-static int map_type1(char *p, size_t len, __u64 iova)
+static int map_type1(char *p, size_t len)
 {
 	struct vfio_iommu_type1_dma_map map = {
 		.argsz = sizeof(map),
 		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-		.vaddr = (unsigned long)p, .iova = iova, .size = len,
+		.vaddr = (unsigned long)p, .iova = IOVA, .size = len,
 	};
 
 	return ioctl(iommu, VFIO_IOMMU_MAP_DMA, &map);
 }
 
-static int unmap_type1(size_t len, __u64 iova)
+static int unmap_type1(size_t len)
 {
 	struct vfio_iommu_type1_dma_unmap unmap = {
-		.argsz = sizeof(unmap), .iova = iova, .size = len,
+		.argsz = sizeof(unmap), .iova = IOVA, .size = len,
 	};
 
 	return ioctl(iommu, VFIO_IOMMU_UNMAP_DMA, &unmap) || unmap.size != len;
@@ -143,34 +141,25 @@ static int unmap_type1(size_t len, __u64 iova)
 
 static unsigned int measure_map(const char *name, char *p, size_t len, int longterm)
 {
-	int i, loops = len > MiB ? LOOPS : SMALL_LOOPS;
 	__u64 best_map = ~0ULL, best_unmap = ~0ULL;
 	__u64 start, mapped, end;
+	int i;
 
 	if (longterm)
 		return 0;
-	for (i = 0; i < loops; i++) {
+	for (i = 0; i < LOOPS; i++) {
 		start = now();
-		if (map_dma(p, len, IOVA))
+		if (map_dma(p, len))
 			err(1, "%s: mapping %s", call, name);
 		mapped = now();
-		if (unmap_dma(len, IOVA))
+		if (unmap_dma(len))
 			err(1, "%s: unmapping %s", call, name);
 		end = now();
 		if (mapped - start < best_map)
 			best_map = mapped - start;
 		if (end - mapped < best_unmap)
 			best_unmap = end - mapped;
-		/*
-		 * What this one takes stays allocated, or all that come would find the
-		 * sheaves of the slab caches just as empty or full as the first one did.
-		 */
-		if (loops == SMALL_LOOPS && map_dma(p, len, IOVA + (i + 1) * len))
-			err(1, "%s: mapping %s", call, name);
 	}
-	for (i = 0; loops == SMALL_LOOPS && i < loops; i++)
-		if (unmap_dma(len, IOVA + (i + 1) * len))
-			err(1, "%s: unmapping %s", call, name);
 	printf("phyr_bench: %s-%s-%s-map %llu\n", row, call, name, best_map);
 	printf("phyr_bench: %s-%s-%s-unmap %llu\n", row, call, name, best_unmap);
 	printf("phyr_bench: %s-%s-%s-both %llu\n", row, call, name,

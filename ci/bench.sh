@@ -202,10 +202,10 @@ awk -v json="$build/bench.json" -v misses="$build/bench.misses" -v dat="$build/b
 	-f "$top/ci/bench.awk" "$top/ci/bench-contracts" "$build/bench-base/rows" "$build/bench-phyr/rows" |
 	tee "$build/bench.txt"
 [[ -s $build/bench.txt ]] || fail "nothing was measured: see build/log/bench-base-vtd.log"
-plot
 if [[ -s $build/bench.misses ]]; then
 	cat "$build/bench.misses"
 	fail "$(wc -l <"$build/bench.misses") rows miss what ci/bench-contracts asks: see build/bench.misses"
 fi
+plot
 cover_letter
 say "bench: PASS $(wc -l <"$build/bench.txt") rows"

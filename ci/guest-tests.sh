@@ -62,6 +62,8 @@ skipped() {
 	[[ " $full " != *" $1 "* ]] || fine+='|no disk phyr-(cmb|swap|gone-1)|no PV guest of Xen'
 	# of what kernel-config/profile is for, which the test kernel is without
 	fine+='|no memory allocation profiling'
+	# KCSAN models weak memory only when it is strict
+	[[ ${debug[1]-} != kcsan ]] || fine+='|test_barrier_nothreads # SKIP Test requires: reorder_access'
 	case $1 in
 	# memmap= is x86's
 	arm64*)

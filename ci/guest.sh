@@ -333,9 +333,9 @@ command_line() {
 		# first lines must still be there at the end
 		line+=" page_owner=on watchdog_thresh=60 sysctl.kernel.hung_task_timeout_secs=600"
 		line+=" log_buf_len=4M"
-		# an emulated CPU that is watched by another does little in 80 us
-		line+=" kcsan.udelay_task=1000 kcsan.udelay_interrupt=200"
 	fi
+	# in the 80 us of its default an emulated CPU does little
+	[[ $debug != kcsan ]] || line+=" kcsan.udelay_task=1000 kcsan.udelay_interrupt=200"
 	# memory without struct pages, as a section of its own
 	[[ -n ${progs[$mode]-} || $mode == arm64* ]] || line+=" memmap=128M!1G"
 	# All suites but dma-buf-fence-chain: its test_wait_forward stops a thread, and
