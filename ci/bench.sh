@@ -110,7 +110,7 @@ boot() {
 	esac
 	# Behind its VT-d, QEMU 7.2's AHCI ends in an assertion.
 	[[ $mode == vtd ]] || disks+=(-device "ide-hd,drive=a,bus=ide.0")
-	timeout -k 5 300 qemu-system-x86_64 -accel tcg -icount "shift=0,sleep=off" \
+	timeout -k 5 900 qemu-system-x86_64 -accel tcg -icount "shift=0,sleep=off" \
 		-machine q35,kernel-irqchip=split -cpu max -smp 1 -m 3G \
 		-nodefaults -display none -no-reboot -serial "file:$log" \
 		"${machine[@]}" -device edu,addr=8 \
@@ -126,7 +126,7 @@ boot_xen() {
 	disk_image=$(mktemp)
 	truncate -s 96M "$disk_image"
 	mkfs.ext4 -q "$disk_image"
-	timeout -k 5 300 qemu-system-x86_64 -accel tcg -icount "shift=0,sleep=off" \
+	timeout -k 5 900 qemu-system-x86_64 -accel tcg -icount "shift=0,sleep=off" \
 		-machine q35,kernel-irqchip=split -cpu max -smp 1 -m 1536M \
 		-nodefaults -display none -no-reboot -serial "file:$log" \
 		-blockdev driver=null-co,node-name=d,size=1073741824,read-zeroes=off \

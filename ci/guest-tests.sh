@@ -104,13 +104,19 @@ without_removed_disks() {
 	grep -vE "I/O error(, dev| on dev) (${names:-none})," || true
 }
 
-# The functions of the objects that the series changes, as the linker knows them.
+# The functions of the files that the series changes: those the linker knows, and what
+# starts a line of the source and is not called there, as an object also has functions of
+# headers, which are in many.
 functions() {
-	local object
-	lgit diff --no-renames --diff-filter=AM --name-only "$(base_commit)..HEAD" -- '*.c' ':!tools' |
-		sed 's/c$/o/' | while read -r object; do
-		[[ ! -f $build/$name/$object ]] || nm -f posix "$build/$name/$object"
-	done | awk '$2 ~ /^[tT]$/ { sub(/\..*/, "", $1); print $1 }' | sort -u
+	local file
+	lgit diff --no-renames --diff-filter=AM --name-only "$(base_commit)..HEAD" -- '*.[ch]' ':!tools' ':!include' |
+		while read -r file; do
+			sed -nE '/;$/!s/^([A-Za-z_][^(;=]*[ *])?([A-Za-z0-9_]+)\(.*/\2/p' "$linux/$file"
+			file=$build/$name/${file%.[ch]}.o
+			[[ ! -f $file ]] || nm -f posix "$file" | awk '$2 == "T" { sub(/\..*/, "", $1); print $1 }'
+		done
+	lgit diff "$(base_commit)..HEAD" -- 'include/*.h' |
+		sed -nE '/;$/!s/^\+([A-Za-z_][^(;=]*[ *])?([A-Za-z0-9_]+)\(.*/\2/p'
 }
 
 # Mainline has data races that nobody has marked yet. One is of the series if its

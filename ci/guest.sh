@@ -359,8 +359,8 @@ command_line() {
 		esac
 	elif [[ $run != tests ]]; then
 		line+=" kunit.enable=0 scsi_debug.add_host=0"
-	# a race takes two: of KUnit, which is one thread but for a few cases, the modes
-	# with all suites are enough; and KCSAN's own, which shows that races are found
+	# a race takes two: of KUnit, which is one thread but for a few cases, all suites in
+	# the mode strict are enough; and KCSAN's own, which shows that races are found
 	elif [[ $short && $debug == kcsan ]]; then
 		if [[ $mode == lazy ]]; then
 			line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=kcsan"
@@ -375,7 +375,11 @@ command_line() {
 		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*dm*[!n]"
 		line+=" scsi_debug.add_host=0 phyr.progs=$disk_progs"
 	else
-		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*[!n]"
+		if [[ $debug == kcsan && $mode != strict ]]; then
+			line+=" kunit.enable=0"
+		else
+			line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*[!n]"
+		fi
 		line+=" scsi_debug.dif=1 scsi_debug.dix=1 scsi_debug.lbpu=1"
 		line+=" scsi_debug.dev_size_mb=64 scsi_debug.delay=0"
 	fi
