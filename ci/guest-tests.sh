@@ -104,19 +104,18 @@ without_removed_disks() {
 	grep -vE "I/O error(, dev| on dev) (${names:-none})," || true
 }
 
-# The functions of the files that the series changes: those the linker knows, and what
-# starts a line of the source and is not called there, as an object also has functions of
-# headers, which are in many.
+# The functions of the .c files that the series changes, and those it adds to headers, by
+# the lines of the source that start one: an object also has, static, the inline functions
+# of all headers. What macros make is left out; who calls it is in the report as well.
 functions() {
-	local file
-	lgit diff --no-renames --diff-filter=AM --name-only "$(base_commit)..HEAD" -- '*.[ch]' ':!tools' ':!include' |
+	local file name_of='/;$/!s/^([A-Za-z_][^(;=]*[ *])?([A-Za-z0-9_]+)\(.*/\2/p'
+	lgit diff --no-renames --diff-filter=AM --name-only "$(base_commit)..HEAD" -- '*.c' ':!tools' |
 		while read -r file; do
-			sed -nE '/;$/!s/^([A-Za-z_][^(;=]*[ *])?([A-Za-z0-9_]+)\(.*/\2/p' "$linux/$file"
-			file=$build/$name/${file%.[ch]}.o
+			sed -nE "$name_of" "$linux/$file"
+			file=$build/$name/${file%c}o
 			[[ ! -f $file ]] || nm -f posix "$file" | awk '$2 == "T" { sub(/\..*/, "", $1); print $1 }'
 		done
-	lgit diff "$(base_commit)..HEAD" -- 'include/*.h' |
-		sed -nE '/;$/!s/^\+([A-Za-z_][^(;=]*[ *])?([A-Za-z0-9_]+)\(.*/\2/p'
+	lgit diff "$(base_commit)..HEAD" -- '*.h' ':!tools' | sed -n 's/^+//p' | sed -nE "$name_of"
 }
 
 # Mainline has data races that nobody has marked yet. One is of the series if its
