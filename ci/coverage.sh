@@ -28,11 +28,6 @@ fi
 tests=(':!tools' ':!*kunit*' ':!lib/tests' ':!drivers/dma-buf/st-*' ':!mm/gup_test.*'
 	':!drivers/iommu/iommufd/*test*')
 
-# The .c and .h files of the series, but for PATHSPEC...
-sources() {
-	lgit diff --no-renames --diff-filter=AM --name-only "$base..HEAD" -- '*.c' '*.h' "$@"
-}
-
 # FILE:LINE for each line that counts.
 added_lines() {
 	lgit diff --no-renames --diff-filter=AM --unified=0 "$base..HEAD" -- '*.c' '*.h' "${tests[@]}" |
@@ -42,24 +37,16 @@ added_lines() {
 				delete at }'
 }
 
-# The objects that count: of each file of the series, tests too, as they call what
-# headers have; and of each page table format, which is compiled from a header.
-objects() {
-	sources ':!tools' | sed -n 's/\.c$/.o/p'
-	find "$linux/drivers/iommu/generic_pt/fmt" -name 'iommu_*.c' -printf 'drivers/iommu/generic_pt/fmt/%f\n' |
-		sed 's/\.c$/.o/'
-}
-
 # Each is named without its directory: that is enough, as only lines count that were added.
 # atomic: two CPUs that count at once would lose something, and what is the difference of
 # two such counters would be a branch that nothing has taken.
 gcov_options() {
 	local object
-	objects | sed 's,.*/,GCOV_PROFILE_,; s/$/=y/' | sort -u
+	series_objects | sed 's,.*/,GCOV_PROFILE_,; s/$/=y/' | sort -u
 	say "CFLAGS_GCOV=-fprofile-arcs -ftest-coverage -fno-tree-loop-im -fprofile-update=atomic"
 	while read -r object; do
 		say "CFLAGS_${object##*/}=$(count_options "$object")"
-	done < <(objects)
+	done < <(series_objects)
 }
 
 # capture NAME BUILD-DIRECTORY DIRECTORY: what the .gcda below DIRECTORY, which has the
@@ -69,7 +56,7 @@ capture() {
 	while read -r object; do
 		object=${object%.o}
 		[[ ! -f $3/$object.gcda ]] || ln -sf "$2/$object.gcno" "$3/$object.gcno"
-	done < <(objects)
+	done < <(series_objects)
 	# others of the same name in other directories
 	find "$3" -name '*.gcda' | while read -r object; do
 		[[ -e ${object%.gcda}.gcno ]] || rm "$object"
@@ -83,13 +70,13 @@ unit() {
 	local object names
 	rm -rf "$out/data"
 	find "$build/um-gcov" -name '*.gcda' -delete 2>/dev/null || true
-	mapfile -t names < <(objects)
+	mapfile -t names < <(series_objects)
 	run_logged "$logs/coverage-kunit.log" "$top/ci/unit.sh" --coverage "${names[@]}" ||
 		die "coverage: KUnit has failed: see $(rel "$logs/coverage-kunit.log")"
 	while read -r object; do
 		object=${object%.o}.gcda
 		[[ ! -f $build/um-gcov/$object ]] || install -D "$build/um-gcov/$object" "$out/data/$object"
-	done < <(objects)
+	done < <(series_objects)
 	capture unit "$build/um-gcov" "$out/data"
 }
 

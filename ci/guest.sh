@@ -106,10 +106,12 @@ trap 'rm -rf "$tmp"' EXIT
 case $debug in
 '') extra=0 slow=1 ;;
 kasan) extra=1024 slow=8 ;;
-kcsan) extra=512 slow=8 ;;
+kcsan) extra=256 slow=8 ;;
 gcov) extra=0 slow=2 ;;
 *) die "unknown kind of kernel $debug: see the head of ci/guest.sh" ;;
 esac
+# A race takes two: gup_test is one thread, 289 times. gup_range has races.
+[[ $debug != kcsan ]] || progs[mm]=${progs[mm]#mm/gup_test.sh,}
 case $mode in
 mm | vfio) memory=4096 ;;
 # ZONE_MOVABLE is the end of memory, and KASAN's shadow, an 8th of all, is as well; with it,
@@ -307,6 +309,17 @@ xen_devices() {
 	)
 }
 
+# kunit SUITES. A race takes two, and KUnit is one thread: with KCSAN, its own suite is run
+# once, which shows that races are found.
+kunit() {
+	local suites=$1
+	if [[ $debug == kcsan ]]; then
+		[[ $mode == lazy ]] || { say "kunit.enable=0" && return; }
+		suites=kcsan
+	fi
+	say "kunit.enable=1 kunit.autorun=1 kunit.filter_glob=$suites"
+}
+
 # no_timer_check: on a busy host the timer of the IO-APIC can come too late for the
 # kernel's taste, which then panics.
 command_line() {
@@ -359,28 +372,12 @@ command_line() {
 		esac
 	elif [[ $run != tests ]]; then
 		line+=" kunit.enable=0 scsi_debug.add_host=0"
-	# a race takes two: of KUnit, which is one thread but for a few cases, all suites in
-	# the mode strict are enough; and KCSAN's own, which shows that races are found
-	elif [[ $short && $debug == kcsan ]]; then
-		if [[ $mode == lazy ]]; then
-			line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=kcsan"
-		else
-			line+=" kunit.enable=0"
-		fi
-		line+=" scsi_debug.add_host=0 phyr.progs=$disk_progs"
 	elif [[ $mode == arm64* ]]; then
-		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*[!n]"
-		line+=" scsi_debug.add_host=0 phyr.progs=$disk_progs"
+		line+=" $(kunit "*[!n]") scsi_debug.add_host=0 phyr.progs=$disk_progs"
 	elif [[ $short ]]; then
-		line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*dm*[!n]"
-		line+=" scsi_debug.add_host=0 phyr.progs=$disk_progs"
+		line+=" $(kunit "*dm*[!n]") scsi_debug.add_host=0 phyr.progs=$disk_progs"
 	else
-		if [[ $debug == kcsan && $mode != strict ]]; then
-			line+=" kunit.enable=0"
-		else
-			line+=" kunit.enable=1 kunit.autorun=1 kunit.filter_glob=*[!n]"
-		fi
-		line+=" scsi_debug.dif=1 scsi_debug.dix=1 scsi_debug.lbpu=1"
+		line+=" $(kunit "*[!n]") scsi_debug.dif=1 scsi_debug.dix=1 scsi_debug.lbpu=1"
 		line+=" scsi_debug.dev_size_mb=64 scsi_debug.delay=0"
 	fi
 	printf '%s\n' "$line"

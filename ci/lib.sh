@@ -193,6 +193,15 @@ base_commit() {
 	lgit rev-list --max-parents=0 HEAD
 }
 
+# The objects of each file of the series, tests too, as they call what headers have; and
+# of each page table format, which is compiled from a header.
+series_objects() {
+	lgit diff --no-renames --diff-filter=AM --name-only "$(base_commit)..HEAD" -- '*.c' ':!tools' |
+		sed 's/\.c$/.o/'
+	find "$linux/drivers/iommu/generic_pt/fmt" -name 'iommu_*.c' -printf 'drivers/iommu/generic_pt/fmt/%f\n' |
+		sed 's/\.c$/.o/'
+}
+
 # What build/linux was last made from, or turned into: see ci/tree.sh.
 stamp_file=$linux/.git/phyr-stamp
 stamp_get() {
